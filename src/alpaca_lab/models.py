@@ -1,0 +1,341 @@
+"""Load a 4-bit base to train, or a dense model to decode; the only module that meets a checkpoint.
+
+Training is on NF4, through Unsloth or through plain Transformers + PEFT behind one function.
+Decoding never imports Unsloth: the NF4 weights are dequantised, the adapter is merged into those
+same values (merging into NF4 itself would round the adapter away), and the result is an ordinary
+Transformers model.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import LoraSpec, ModelSpec, SettingError, TrainSpec
+from .memory import Shape
+from .store import sha256_file
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
+             "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")  # fmt: skip
+"""All that is fetched of a hub repository: no pickled weights, no code."""
+
+
+def resolve(spec: ModelSpec) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a checkpoint, fetched from the hub if need be, and its identity.
+
+    A gated model without a token is taken from its ungated mirror, and this is said aloud.
+
+    Returns:
+        The folder, and {"source", "revision", "sha256"}: the hub name and commit, or for a local
+        folder its name and one sha256 over its config and weights.
+
+    Raises:
+        SettingError: If the folder is not a safetensors checkpoint, or the hub refuses.
+    """
+    if spec.is_local:
+        folder = Path(spec.source)
+        weights = sorted(folder.glob("*.safetensors"))
+        if not (folder / "config.json").is_file() or not weights:
+            raise SettingError(
+                f"{spec.key}: {folder} is not a checkpoint in safetensors "
+                "(config.json and *.safetensors are needed)"
+            )
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        digest = hashlib.sha256()
+        for path in [folder / "config.json", *weights]:
+            digest.update(sha256_file(path).encode())
+        return folder, {"source": folder.name, "revision": None, "sha256": digest.hexdigest()}
+
+    from huggingface_hub import get_token, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+    if spec.gated and spec.mirror and get_token() is None:
+        print(f"{spec.source} is gated and no hub token is set: taking its mirror {spec.mirror}")
+        mirror = {"source": spec.mirror, "revision": spec.mirror_revision, "gated": False}
+        spec = replace(spec, **mirror, mirror=None, mirror_revision=None)
+    try:
+        folder = snapshot_download(
+            spec.source, revision=spec.revision, allow_patterns=list(HUB_FILES)
+        )
+    except GatedRepoError:
+        raise SettingError(
+            f"{spec.source} is gated: accept its licence on the hub and set HF_TOKEN, "
+            f"or use a local folder with {spec.key}=FOLDER"
+        ) from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise SettingError(
+            f"{spec.source} could not be had from the hub ({type(error).__name__}): check the "
+            f"network, or use a local folder with {spec.key}=FOLDER"
+        ) from error
+    return Path(folder), {"source": spec.source, "revision": spec.revision, "sha256": None}
+
+
+def read_shape(folder: Path) -> Shape:
+    """Return the sizes of a checkpoint from its config.json."""
+    return Shape.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+
+
+def device() -> str:
+    """Return "cuda" where torch sees an NVIDIA GPU, else "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def compute_dtype() -> "torch.dtype":
+    """Return bfloat16 on a GPU that has it, float16 on an older one, float32 on a CPU.
+
+    float32 on every CPU, also on those with bfloat16: answers then agree between machines.
+    """
+    import torch
+
+    if device() == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def peak_gib() -> float | None:
+    """Return the most GiB that this process has reserved on the GPU; None on a CPU."""
+    import torch
+
+    return torch.cuda.max_memory_reserved() / 2**30 if device() == "cuda" else None
+
+
+def cap_memory(gib: float | None) -> None:
+    """Let this process take at most `gib` of the GPU, to stand for a smaller card; None: all."""
+    import torch
+
+    if gib is not None and device() == "cuda":
+        total = torch.cuda.get_device_properties(0).total_memory / 2**30
+        torch.cuda.set_per_process_memory_fraction(min(1.0, gib / total))
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """Load a tokenizer with a padding token that is not EOS, padding on the left for decoding.
+
+    Padding with EOS would mask the EOS away in training, and the model would never learn to stop.
+
+    Raises:
+        SettingError: If tokenizer.json is missing: Transformers 5 builds wrong merges from a bare
+            tokenizer.model (3% of the Alpaca rows get other ids).
+    """
+    from transformers import AutoTokenizer
+
+    if not (folder / "tokenizer.json").is_file():
+        raise SettingError(f"{folder} has no tokenizer.json; save the tokenizer in the fast format")
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        tokenizer.pad_token = tokenizer.unk_token
+        if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+            # Phi-2 has EOS alone. Its embedding has rows to spare, so a new token needs no resizing.
+            tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+    return tokenizer
+
+
+def _load_nf4(folder: Path) -> "PreTrainedModel":
+    """Load a checkpoint with its linear layers in NF4, by Transformers and bitsandbytes alone."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype(),
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=compute_dtype(),
+        device_map={"": device() if device() == "cpu" else torch.cuda.current_device()},
+        quantization_config=quantization,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    keep_trainable_layout(model)
+    return model
+
+
+def keep_trainable_layout(model: "PreTrainedModel") -> None:
+    """Stop bitsandbytes from repacking NF4 weights in place on CPUs with AVX512-BF16.
+
+    Its first forward pass without gradients repacks them for a faster kernel. From then on the
+    LoRA gradients of some layers are exactly 0 while the loss looks normal, and a merge is
+    garbage (bitsandbytes 0.50.2). Call it right after loading.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def load_trainable(
+    spec: ModelSpec, *, lora: LoraSpec, train: TrainSpec
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", dict[str, Any]]:
+    """Load a base in NF4 with a fresh adapter on all its linear layers.
+
+    Args:
+        spec: Which base.
+        lora: The adapter.
+        train: `loader` chooses Unsloth or plain Transformers + PEFT.
+
+    Returns:
+        The PEFT model, its tokenizer, and the base's identity from `resolve`.
+
+    Raises:
+        SettingError: If the checkpoint cannot be had, or fewer layers are adapted than named.
+    """
+    folder, identity = resolve(spec)
+    load = _load_unsloth if train.loader == "unsloth" else _load_plain
+    model = load(folder, spec=spec, lora=lora, train=train)
+    check_adapted(model, shape=read_shape(folder), targets=spec.lora_targets, lora=lora)
+    return model, load_tokenizer(folder), identity
+
+
+def _load_unsloth(
+    folder: Path, *, spec: ModelSpec, lora: LoraSpec, train: TrainSpec
+) -> "PreTrainedModel":
+    os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
+    # Unsloth patches transformers and trl as they are imported, so it comes first.
+    from unsloth import FastLanguageModel  # isort: split
+
+    model, _ = FastLanguageModel.from_pretrained(
+        str(folder),
+        max_seq_length=train.max_length,
+        dtype=compute_dtype(),
+        load_in_4bit=True,
+        trust_remote_code=False,
+        use_gradient_checkpointing="unsloth" if train.gradient_checkpointing else False,
+    )
+    return FastLanguageModel.get_peft_model(
+        model,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(spec.lora_targets),
+        bias="none",
+        use_gradient_checkpointing="unsloth" if train.gradient_checkpointing else False,
+        random_state=train.seed,
+    )
+
+
+def _load_plain(
+    folder: Path, *, spec: ModelSpec, lora: LoraSpec, train: TrainSpec
+) -> "PreTrainedModel":
+    import torch
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    model = prepare_model_for_kbit_training(
+        _load_nf4(folder), use_gradient_checkpointing=train.gradient_checkpointing
+    )
+    torch.manual_seed(train.seed)
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=list(spec.lora_targets),
+            bias="none",
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+def count_adapted(model: "PreTrainedModel") -> tuple[int, int]:
+    """Return how many layers carry a LoRA adapter, and the parameters of those adapters."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    parameters = sum(
+        weight.numel() for name, weight in model.named_parameters() if ".lora_" in name
+    )
+    return len(layers), parameters
+
+
+def check_adapted(
+    model: "PreTrainedModel", *, shape: Shape, targets: Sequence[str], lora: LoraSpec
+) -> tuple[int, int]:
+    """Check that every linear layer that was named is adapted; PEFT is silent about those missed.
+
+    Returns:
+        Adapted layers and adapter parameters.
+
+    Raises:
+        SettingError: If either differs from what the model's shape gives.
+    """
+    found = count_adapted(model)
+    expected = shape.adapted_layers(targets), shape.lora_parameters(lora.rank, targets)
+    if found != expected:
+        raise SettingError(
+            f"LoRA adapts {found[0]} layers with {found[1]:,} parameters, expected {expected[0]} "
+            f"with {expected[1]:,}: check lora_targets ({', '.join(targets)}) against the model"
+        )
+    return found
+
+
+def load_decoder(
+    spec: ModelSpec, adapter: Path | None
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """Load the dense model that decodes: NF4 weights dequantised, the adapter merged into them.
+
+    Args:
+        spec: Which base.
+        adapter: Folder of the adapter; None for the untuned base, which goes through NF4 all the
+            same, so that the two differ in the adapter alone.
+
+    Returns:
+        A Transformers model in `compute_dtype`, in eval mode, and its tokenizer padding left.
+
+    Raises:
+        SettingError: If the adapter does not fit the base layer by layer.
+    """
+    from peft import PeftConfig, PeftModel
+
+    folder, _ = resolve(spec)
+    model = _load_nf4(folder).dequantize()
+    if adapter is not None:
+        config = PeftConfig.from_pretrained(str(adapter))
+        model = PeftModel.from_pretrained(model, str(adapter))
+        lora = LoraSpec(rank=config.r, alpha=config.lora_alpha, dropout=config.lora_dropout)
+        check_adapted(model, shape=read_shape(folder), targets=spec.lora_targets, lora=lora)
+        check_loaded(model, adapter)
+        model = model.merge_and_unload()
+    model = model.to(compute_dtype()).eval()
+    model.requires_grad_(False)
+    return model, load_tokenizer(folder)
+
+
+def check_loaded(model: "PreTrainedModel", adapter: Path) -> None:
+    """Check that every tensor of an adapter file arrived in the model unchanged.
+
+    PEFT drops tensors whose names match no layer without a word; half of a Phi-2 adapter was
+    lost that way in the study that this project grew from.
+
+    Raises:
+        SettingError: If a tensor is missing from the model, or differs.
+    """
+    import torch
+    from safetensors import safe_open
+
+    loaded = {
+        name.replace(".default.", "."): weight
+        for name, weight in model.named_parameters()
+        if ".lora_" in name
+    }
+    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
+        names = set(file.keys())
+        if names != set(loaded):
+            odd = sorted(names ^ set(loaded))
+            raise SettingError(
+                f"{adapter} does not fit the base: {len(odd)} tensors differ in name, first {odd[0]}"
+            )
+        for name in names:
+            weight = loaded[name].detach().cpu()
+            if not torch.equal(file.get_tensor(name).to(weight.dtype), weight):
+                raise SettingError(f"{adapter}: tensor {name} did not arrive unchanged")

@@ -1,0 +1,90 @@
+"""What this machine can run of a study, and why not the rest; arithmetic and look-ups only."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from . import environment
+from .config import SettingError, StudySpec
+from .memory import KNOWN_SHAPES, Shape, decode_gib, finetune_gib, slots_that_fit
+from .models import read_shape
+from .store import OUTPUTS
+
+PROMPT_TOKENS = 448
+"""Room for the longest Alpaca prompt: 412 LLaMA tokens."""
+CPU_PARAMETERS = 500_000_000
+"""A larger model would take days on a CPU."""
+
+
+def shape_of(source: str) -> Shape | None:
+    """Return a model's sizes from its folder or from what we know of it, else None."""
+    if Path(source).is_absolute():
+        folder = Path(source)
+        return read_shape(folder) if (folder / "config.json").is_file() else None
+    return KNOWN_SHAPES.get(source)
+
+
+def table(study: StudySpec) -> pd.DataFrame:
+    """Return one row per need of the study: what is needed, what is here, and whether it fits.
+
+    Returns:
+        Columns "what", "needs", "here", "can run" ("yes", or "no: " and the reason).
+    """
+    gpu = environment.gpu()
+    memory = gpu["total_gib"] if gpu else environment.memory_gib()
+    here = f"{gpu['name']}, {memory} GiB" if gpu else f"CPU, {memory} GiB"
+    rows = []
+    for model in study.models:
+        shape = shape_of(model.source)
+        if shape is None:
+            rows.append((model.title, "unknown: shape not known before download", here, "yes"))
+            continue
+        trainable = shape.lora_parameters(study.lora.rank, model.lora_targets)
+        train = finetune_gib(
+            shape,
+            trainable=trainable,
+            micro_batch=study.train.micro_batch_size,
+            length=study.train.max_length,
+            checkpointing=study.train.gradient_checkpointing,
+        )
+        length = PROMPT_TOKENS + study.max_new_tokens
+        value_bytes = 2 if gpu else 4
+        slots = slots_that_fit(
+            shape, length=length, budget_gib=memory or 0, most=study.slots, bytes_per_value=value_bytes
+        )
+        decode = decode_gib(shape, slots=max(slots, 1), length=length, bytes_per_value=value_bytes)
+        slow = not gpu and shape.block_parameters > CPU_PARAMETERS
+        reason = "no: needs a GPU; on a CPU it would take days" if slow else None
+        too_big = "no: more than this machine has; lower train.micro_batch_size"
+        rows.append(
+            (f"finetune {model.title}", f"{train:.1f} GiB", here,
+             reason or ("yes" if train <= (memory or 0) else too_big))
+        )  # fmt: skip
+        rows.append(
+            (f"decode {model.title}, {max(slots, 1)} slots", f"{decode:.1f} GiB", here,
+             reason or ("yes" if slots else "no: more than this machine has; lower max_new_tokens"))
+        )  # fmt: skip
+    rows.append(_disk_row(study))
+    return pd.DataFrame(rows, columns=["what", "needs", "here", "can run"])
+
+
+def _disk_row(study: StudySpec) -> tuple[str, str, str, str]:
+    shapes = [shape_of(model.source) for model in study.models if not model.is_local]
+    downloads = sum(
+        2 * (shape.block_parameters + shape.embedding_parameters) / 2**30 for shape in shapes if shape
+    )
+    need, free = 0.5 + downloads, environment.free_disk_gib(OUTPUTS)
+    verdict = "yes" if free > need else "no: free some space; weights of hub models count as not yet fetched"
+    return "disk", f"{need:.1f} GiB", f"{free:.1f} GiB free", verdict
+
+
+def require_feasible(study: StudySpec) -> None:
+    """Refuse a study that this machine cannot run, before anything is downloaded.
+
+    Raises:
+        SettingError: With the first reason.
+    """
+    found = table(study)
+    for row in found.itertuples(index=False):
+        if row[3] != "yes":
+            raise SettingError(f"{row[0]} needs {row[1]}, here is {row[2]}: {row[3].removeprefix('no: ')}")

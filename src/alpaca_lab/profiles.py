@@ -1,0 +1,206 @@
+"""The models we know, the studies ready to run, and how a user changes one of them."""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .config import (
+    MINILM,
+    PHI_LINEARS,
+    TINY,
+    DataSpec,
+    ModelSpec,
+    SettingError,
+    StudySpec,
+    TrainSpec,
+    require,
+)
+
+HUB_DATASETS = {
+    "yahma/alpaca-cleaned": "12567cabf869d7c92e573c7c783905fc160e9639",
+    "tatsu-lab/alpaca": "dce01c9b08f87459cf36a430d809084718273017",
+}
+"""Hub datasets known by name, each pinned to a commit."""
+
+MODELS: dict[str, ModelSpec] = {
+    spec.key: spec
+    for spec in (
+        ModelSpec(
+            key="llama-2-7b",
+            title="LLaMA-2-7B",
+            source="meta-llama/Llama-2-7b-hf",
+            revision="01c7f73d771dfac7d292323805ebc428287df4f9",
+            gated=True,
+            mirror="NousResearch/Llama-2-7b-hf",
+            mirror_revision="dacdfcde31297e34b19ee0e7532f29586d2c17bc",
+        ),
+        ModelSpec(
+            key="mistral-7b",
+            title="Mistral-7B",
+            source="mistralai/Mistral-7B-v0.1",
+            revision="26bca36bde8333b5d7f72e9ed20ccda6a618af24",
+        ),
+        ModelSpec(
+            key="phi-2",
+            title="Phi-2",
+            source="microsoft/phi-2",
+            revision="ef382358ec9e382308935a992d908de099b64c23",
+            lora_targets=PHI_LINEARS,
+        ),
+        ModelSpec(key="tiny-llama", title="Tiny LLaMA", source=str(TINY / "llama")),
+        ModelSpec(key="tiny-mistral", title="Tiny Mistral", source=str(TINY / "mistral")),
+        ModelSpec(
+            key="tiny-phi", title="Tiny Phi", source=str(TINY / "phi"), lora_targets=PHI_LINEARS
+        ),
+    )
+}
+
+PROFILES: dict[str, StudySpec] = {
+    "smoke": StudySpec(
+        name="smoke",
+        models=tuple(MODELS[key] for key in ("tiny-llama", "tiny-mistral", "tiny-phi")),
+        data=DataSpec(
+            source=str(TINY / "rows.jsonl"), revision=None, test_share=0.15, validation_share=0.05
+        ),
+        train=TrainSpec(
+            epochs=3.0,
+            learning_rate=2e-3,
+            batch_size=8,
+            micro_batch_size=8,
+            packing=False,
+            gradient_checkpointing=False,
+        ),
+        questions=60,
+        repeats=2,
+        max_new_tokens=256,
+        slots=64,
+        encoder=MINILM,
+    ),
+    "full": StudySpec(
+        name="full",
+        models=tuple(MODELS[key] for key in ("llama-2-7b", "mistral-7b", "phi-2")),
+    ),
+}
+
+
+def configure(
+    profile: str,
+    *,
+    models: str = "",
+    data: str = "",
+    name: str = "",
+    changes: Mapping[str, Any] | None = None,
+) -> StudySpec:
+    """Return a profile with a user's changes: the one way in from the notebook and the shell.
+
+    Args:
+        profile: A key of `PROFILES`.
+        models: As for `parse_models`; "" keeps the profile's.
+        data: As for `parse_data`; "" keeps the profile's.
+        name: Folder below results/; "" keeps the profile's name.
+        changes: {field: value}, a field of a part written with a dot: {"train.epochs": 1}. A value
+            may be text, as typed in a shell or a form: "1", "(0.5, 1.0)", "None".
+
+    Raises:
+        SettingError: If a name is unknown, or a value does not fit.
+
+    Example:
+        >>> configure("smoke", changes={"train.epochs": "1", "repeats": 3}).train.epochs
+        1.0
+    """
+    require(profile in PROFILES, f'unknown profile "{profile}": choose from {", ".join(PROFILES)}')
+    study = PROFILES[profile]
+    if models:
+        study = replace(study, models=parse_models(models))
+    if data:
+        study = replace(study, data=parse_data(data, study.data))
+    if name:
+        study = replace(study, name=name)
+    for field, value in (changes or {}).items():
+        part, _, inner = field.partition(".")
+        if inner:
+            nested = getattr(study, part, None)
+            require(is_dataclass(nested), f'unknown setting "{field}"')
+            study = replace(study, **{part: _changed(nested, inner, value, field)})
+        else:
+            study = _changed(study, part, value, field)
+    return study
+
+
+def _changed(spec: Any, name: str, value: Any, field: str) -> Any:
+    """Return `spec` with one plain field changed to `value`, read from text if need be."""
+    plain = {
+        item.name
+        for item in fields(spec)
+        if not is_dataclass(getattr(spec, item.name)) and item.name != "models"
+    }
+    require(name in plain, f'unknown setting "{field}": choose from {", ".join(sorted(plain))}')
+    old = getattr(spec, name)
+    if isinstance(value, str) and not isinstance(old, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            raise SettingError(f"{field}={value} is not a value like {old!r}") from None
+    if isinstance(old, tuple):
+        value = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    elif isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    fits = old is None or value is None or type(value) is type(old)
+    require(fits, f"{field}={value!r} does not fit: expected a value like {old!r}")
+    return replace(spec, **{name: value})
+
+
+def parse_models(text: str) -> tuple[ModelSpec, ...]:
+    """Read "llama-2-7b, phi-2=/models/phi-2": keys of `MODELS`, each with its own folder if wanted.
+
+    Args:
+        text: Comma-separated keys. `key=FOLDER` takes the weights from FOLDER, which holds a
+            Transformers checkpoint of that architecture in safetensors.
+
+    Raises:
+        SettingError: If a key is unknown or a folder holds no checkpoint.
+    """
+    specs = []
+    for part in filter(None, (item.strip() for item in text.split(","))):
+        key, _, folder = (piece.strip() for piece in part.partition("="))
+        require(key in MODELS, f'unknown model "{key}": choose from {", ".join(MODELS)}')
+        spec = MODELS[key]
+        if folder:
+            path = Path(folder).expanduser().resolve()
+            require((path / "config.json").is_file(), f"{key}: no config.json in {path}")
+            require(
+                any(path.glob("*.safetensors")),
+                f"{key}: no .safetensors file in {path}; pickled weights are refused, "
+                "convert them with save_pretrained(..., safe_serialization=True)",
+            )
+            local = {"source": str(path), "revision": None, "gated": False}
+            spec = replace(spec, **local, mirror=None, mirror_revision=None)
+        specs.append(spec)
+    return tuple(specs)
+
+
+def parse_data(source: str, base: DataSpec) -> DataSpec:
+    """Return `base` with its rows taken from `source`.
+
+    Args:
+        source: A local .json, .jsonl or .parquet file, a name in `HUB_DATASETS`, or any other hub
+            dataset as "owner/name@COMMIT".
+        base: Supplies the shares of the splits.
+
+    Raises:
+        SettingError: If the file does not exist, or a hub dataset comes without its commit.
+    """
+    name, _, revision = source.partition("@")
+    revision = revision or HUB_DATASETS.get(name, "")
+    if revision:
+        require(len(revision) == 40, f"{name}: the commit after @ must have 40 hex digits")
+        return replace(base, source=name, revision=revision)
+    path = Path(name).expanduser().resolve()
+    require(
+        path.is_file(),
+        f"no such file: {path}; give a .json, .jsonl or .parquet file, or a hub dataset "
+        "as owner/name@COMMIT",
+    )
+    return replace(base, source=str(path), revision=None)

@@ -1,0 +1,88 @@
+"""One progress bar for three places: a terminal, a notebook, and a stage run as a process of its own.
+
+A saved notebook must show the finished bar, so in a notebook it is one HTML line updated in place:
+a widget would be saved as "0%" or as an error. A stage's process writes its bar as JSON lines,
+which `study` reads and draws where the reader is.
+"""
+
+import json
+import os
+import sys
+from html import escape
+from typing import Any
+
+import tqdm.std
+
+PIPE_VARIABLE = "ALPACA_LAB_PROGRESS"
+"""Set to "json" in the environment of a stage whose parent draws its bar."""
+MARK = "\x1eprogress "
+"""Starts a line of standard output that is a bar's state and not text."""
+
+
+def in_notebook() -> bool:
+    """Return True inside a Jupyter kernel (also Colab's and papermill's)."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
+
+
+class Bar(tqdm.std.tqdm):
+    """A `tqdm` bar that knows where its reader is. Use it as `tqdm.tqdm`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take the arguments of `tqdm.tqdm`."""
+        self._handle = None
+        self._piped = os.environ.get(PIPE_VARIABLE) == "json"
+        super().__init__(*args, **{"mininterval": 0.5, "dynamic_ncols": True} | kwargs)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Draw the bar's present state."""
+        if self._piped:
+            state = {name: self.format_dict[name] for name in ("n", "total", "prefix", "unit", "postfix")}
+            print(MARK + json.dumps(state), flush=True)
+        elif in_notebook():
+            self._display_html()
+        else:
+            super().display(msg, pos)
+
+    def _display_html(self) -> None:
+        from IPython.display import HTML, display
+
+        # No spinner, no script: the line survives in a saved notebook and on GitHub.
+        text = escape(str(self).split("|")[-1].strip() if self.total else str(self))
+        bar = f'<progress value="{self.n}" max="{self.total or 1}"></progress>'
+        html = HTML(f"<code>{escape(self.desc or '')} {bar} {text}</code>")
+        if self._handle is None:
+            self._handle = display(html, display_id=True)
+        else:
+            self._handle.update(html)
+
+    def close(self) -> None:
+        """Draw the final state; in a notebook and in a pipe nothing is erased."""
+        if (self._piped or in_notebook()) and not self.disable:
+            self.disable = True
+            self.display()
+            with self._lock:
+                self._instances.discard(self)
+            return
+        super().close()
+
+
+def redraw(bar: Bar | None, line: str) -> Bar:
+    """Return the bar that shows the state in `line`, a `MARK` line of a stage's output.
+
+    Args:
+        bar: The bar drawn so far; a new one is begun when the stage began a new one.
+        line: The line, starting with `MARK`.
+    """
+    state = json.loads(line.removeprefix(MARK))
+    description = state["prefix"].removesuffix(": ")
+    if bar is None or (bar.desc or "").removesuffix(": ") != description or bar.total != state["total"]:
+        if bar is not None:
+            bar.close()
+        bar = Bar(total=state["total"], desc=description, unit=state["unit"] or "it", initial=state["n"])
+    if state["postfix"]:
+        bar.set_postfix_str(state["postfix"], refresh=False)
+    bar.update(state["n"] - bar.n)
+    if bar.n == bar.total:
+        bar.refresh()
+    return bar

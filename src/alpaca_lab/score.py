@@ -1,0 +1,240 @@
+"""Answers to scores: every run of a study that is not sealed is checked, scored and sealed.
+
+Redrawing a table never rescores, and rescoring never regenerates: what is read here are the
+answers on disk and questions.jsonl, what is written are scores.parquet and the manifest.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from . import environment, semantic
+from .config import EncoderSpec, StudySpec
+from .metrics import SIGNATURES, text_scores
+from .progress import Bar
+from .store import CONTROL, Record, RecordError, Run
+
+EMPTY = "empty"
+"""Name of the control run, and the status of an answer that is nothing but whitespace."""
+ANSWERED = ("ok", EMPTY)
+"""Statuses with an answer to score."""
+STATUSES = (*ANSWERED, "failed", "oom")
+"""All statuses; the last two have no answer, and blank scores."""
+TEXT_FREE = ("n_ref_words", "rouge_defined")
+"""Columns that describe the reference alone: known even where the answer is missing."""
+
+Similarity = Callable[[list[str], list[str]], list[float]]
+"""Answers and their references, two lists of one length, to one value each on 0-100."""
+
+
+def score(study: StudySpec, *, record: Record, similarity: Similarity | None = None) -> None:
+    """Score every run of the study's index that is not sealed, and seal it.
+
+    The control run is answered here too: the empty answer to every question. All unsealed runs
+    go through the encoder together, so an answer that several settings give is encoded once. A
+    sealed run is compared with its manifest and left alone; interrupted work is done again.
+
+    Args:
+        study: The study, for its encoder.
+        record: Where its questions, index and runs are.
+        similarity: Stands in for BERTScore by `study.encoder`; the manifest then names it instead.
+
+    Raises:
+        RecordError: If answers are missing, double or unknown, or if a sealed run was changed
+            or was scored by another encoder.
+        SettingError: If the encoder cannot be loaded.
+    """
+    if not any(model != CONTROL for model in record.index()["runs"]):
+        raise RecordError(f"no answers in {record.folder}; run `python -m alpaca_lab generate`")
+    questions = {question["id"]: question for question in record.questions()}
+    _answer_control(questions, record=record)
+    encoder = _encoder_facts(study.encoder, similarity)
+    pending, answers = {}, {}
+    for model, cell, run in record.runs():
+        if run.is_sealed:
+            run.verify()
+            _refuse_other_encoder(run, encoder)
+        elif run.id not in pending:
+            pending[run.id] = run
+            answers[run.id] = _checked_answers(run, questions, name=f"{model}, {cell}")
+    if not pending:
+        return
+    everything = [row for rows in answers.values() for row in rows]
+    pairs = list(dict.fromkeys(_pairs(everything, questions)))
+    total = len(pairs) + len(everything)
+    with Bar(total=total, desc="Score", unit="text") as bar:
+        if similarity is None:
+            loaded = semantic.load_encoder(study.encoder)
+            encoder["sha256"] = loaded.sha256
+            values = loaded.score(*_columns(pairs), advance=bar.update)
+        else:
+            values = similarity(*_columns(pairs))
+            bar.update(len(pairs))
+        known = dict(zip(pairs, values, strict=True))
+
+        def looked_up(texts: list[str], references: list[str]) -> list[float]:
+            return [known[pair] for pair in zip(texts, references, strict=True)]
+
+        for run_id, run in pending.items():
+            run.write_scores(score_rows(answers[run_id], questions.values(), looked_up))
+            run.seal(_facts(run, answers[run_id], encoder=encoder))
+            bar.update(len(answers[run_id]))
+
+
+def score_rows(
+    answers: Iterable[Mapping[str, Any]],
+    questions: Iterable[Mapping[str, Any]],
+    similarity: Similarity,
+) -> pd.DataFrame:
+    """Return one row of scores per answer: the columns of scores.parquet.
+
+    Args:
+        answers: Lines of answers.jsonl.
+        questions: Lines of questions.jsonl, one for each id that `answers` has.
+        similarity: Gives the column bertscore_f1.
+
+    Returns:
+        Rows in the order of the answers. Every score of a failed answer is NaN: it is missing,
+        not bad. An empty answer is an answer, and scores 0.
+    """
+    asked = {question["id"]: question for question in questions}
+    answers = list(answers)
+    pairs = list(dict.fromkeys(_pairs(answers, asked)))
+    values = similarity(*_columns(pairs))
+    found = {
+        pair: text_scores(pair[0], reference=pair[1]) | {"bertscore_f1": float(value)}
+        for pair, value in zip(pairs, values, strict=True)
+    }
+    rows = []
+    for answer in answers:
+        question = asked[answer["id"]]
+        if answer["status"] in ANSWERED:
+            scores = found[answer["text"], question["reference"]]
+        else:
+            blank = text_scores("", reference=question["reference"]) | {"bertscore_f1": math.nan}
+            scores = {name: blank[name] if name in TEXT_FREE else math.nan for name in blank}
+        facts = {name: answer[name] for name in ("repeat", "status", "finish_reason")}
+        rows.append(
+            {"id": answer["id"], "cluster": question["cluster"], **facts}
+            | {"n_new_tokens": answer["n_new_tokens"], **scores}
+        )
+    return pd.DataFrame(rows)
+
+
+def _pairs(
+    answers: Iterable[Mapping[str, Any]], questions: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    """Yield (answer, reference) for every answer there is."""
+    for answer in answers:
+        if answer["status"] in ANSWERED:
+            yield answer["text"], questions[answer["id"]]["reference"]
+
+
+def _columns(pairs: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    return [text for text, _ in pairs], [reference for _, reference in pairs]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _answer_control(questions: Mapping[str, Mapping[str, Any]], *, record: Record) -> None:
+    """Answer every question with nothing: what a score is worth that silence gets too."""
+    request = {
+        "control": EMPTY,
+        "questions": _sha256("\n".join(questions)),
+        # No model is asked, but the references decide the scores.
+        "references": _sha256("\n".join(item["reference"] for item in questions.values())),
+        "repeats": 1,
+    }
+    run = record.open_run(request)
+    if not run.is_sealed:
+        done = run.done()
+        for question_id in (key for key in questions if (key, 0) not in done):
+            run.append(
+                {
+                    "id": question_id,
+                    "repeat": 0,
+                    "status": EMPTY,
+                    "text": "",
+                    "ids_sha256": _sha256("")[:16],
+                    "n_new_tokens": 0,
+                    "finish_reason": None,
+                }
+            )
+    index = record.index()
+    if index["runs"].get(CONTROL) != {EMPTY: run.id}:
+        record.write_index(index | {"runs": index["runs"] | {CONTROL: {EMPTY: run.id}}})
+
+
+def _checked_answers(
+    run: Run, questions: Mapping[str, Mapping[str, Any]], *, name: str
+) -> list[dict[str, Any]]:
+    """Return the answers of a run, once each (question, repeat) that was asked has exactly one."""
+    answers = run.answers()
+    repeats = run.request()["repeats"]
+    expected = {(key, repeat) for key in questions for repeat in range(repeats)}
+    counted = Counter((row["id"], row["repeat"]) for row in answers)
+    again = f"delete the folder {run.folder} and run `python -m alpaca_lab generate`"
+    for row in answers:
+        if row["status"] not in STATUSES:
+            raise RecordError(f'run {run.id} ({name}): unknown status "{row["status"]}"; {again}')
+    wrong = [pair for pair, times in counted.items() if times > 1 or pair not in expected]
+    if wrong:
+        (question, repeat), times = wrong[0], counted[wrong[0]]
+        what = f"is answered {times} times" if times > 1 else "was not asked"
+        raise RecordError(f"run {run.id} ({name}): {question}, repeat {repeat} {what}; {again}")
+    missing = sorted(expected - counted.keys())
+    if missing:
+        raise RecordError(
+            f"run {run.id} ({name}) lacks {len(missing)} of {len(expected)} answers, the first of "
+            f"them {missing[0][0]}, repeat {missing[0][1]}; run `python -m alpaca_lab generate`"
+        )
+    return answers
+
+
+def _encoder_facts(spec: EncoderSpec, similarity: Similarity | None) -> dict[str, Any]:
+    facts = {"name": spec.name, "layer": spec.layer, "sha256": spec.sha256, "rescaled": False}
+    if similarity is not None:
+        name = getattr(similarity, "__name__", type(similarity).__name__)
+        facts |= {"name": name, "layer": None, "sha256": None}
+    return facts
+
+
+def _refuse_other_encoder(run: Run, encoder: Mapping[str, Any]) -> None:
+    used = run.manifest()["encoder"]
+    if (used["name"], used["layer"]) != (encoder["name"], encoder["layer"]):
+        raise RecordError(
+            f"run {run.id} was scored with {used['name']}, not {encoder['name']}; to score it "
+            f"again delete manifest.json in {run.folder}"
+        )
+
+
+def _facts(
+    run: Run, answers: Sequence[Mapping[str, Any]], *, encoder: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the manifest says beside the request. What no session recorded is None."""
+    sessions = run.sessions()
+    timed_s = sum(session["wall_s"] for session in sessions)
+    timed_tokens = sum(session["new_tokens"] for session in sessions)
+    # A process that was killed leaves answers without a session: their seconds are unknown.
+    all_timed = bool(sessions) and sum(part["answers"] for part in sessions) == len(answers)
+    peaks = [session["peak_gib"] for session in sessions if session["peak_gib"] is not None]
+    bertscore = f"bertscore_f1|{encoder['name']}"
+    if encoder["layer"] is not None:
+        bertscore = semantic.signature(encoder["name"], layer=encoder["layer"])
+    return {
+        "counts": dict(Counter(answer["status"] for answer in answers)),
+        "expected_answers": len(answers),
+        "signatures": SIGNATURES | {"bertscore_f1": bertscore},
+        "encoder": dict(encoder),
+        "wall_s": timed_s if all_timed else None,
+        "new_tokens": sum(answer["n_new_tokens"] or 0 for answer in answers),
+        "tokens_per_s": timed_tokens / timed_s if timed_s else None,
+        "peak_gib": max(peaks, default=None),
+        "environment": environment.snapshot(),
+    }

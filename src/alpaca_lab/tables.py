@@ -1,0 +1,225 @@
+"""From the scores of a study to its tables: long data frames, one number per row.
+
+Nothing here reads an answer's text: all comes from the runs' scores.parquet and manifests.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from . import stats
+from .config import StudySpec, study_from_dict
+from .estimates import PRIMARY, Scored, differences, estimates
+from .store import CONTROL, MANIFEST, Record, RecordError
+from .sweep import AXES, GREEDY, Cell, cells
+
+BASE = "base"
+EMPTY = "empty"
+COLUMNS = (
+    "model", "axis", "value", "metric", "n", "answers", "missing", "repeats",
+    "mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "effect_size", "mde",
+    "p", "p_holm", "run", "baseline", "note",
+)  # fmt: skip
+FLOATS = COLUMNS[COLUMNS.index("mean") : COLUMNS.index("run")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that the tables of a study are made of."""
+
+    spec: StudySpec
+    runs: dict[tuple[str, str], Scored]
+    """By model key and cell name."""
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells of the study, greedy first, in sweep order."""
+        return tuple(cells(self.spec))
+
+    @property
+    def settings(self) -> Iterator[tuple[str, Cell]]:
+        """Every (model key, cell) that is compared with greedy: the primary family of tests."""
+        for model in self.spec.models:
+            for cell in self.cells:
+                if cell.axis is not None:
+                    yield model.key, cell
+
+
+def load(record: Record) -> Evidence:
+    """Read every run that the tables need, each compared with its manifest's sha256 first.
+
+    Raises:
+        RecordError: If a run is missing, not scored, or changed since it was sealed, or if two
+            runs were scored by different recipes.
+    """
+    index = record.index()
+    spec = study_from_dict(index["spec"])
+    names = [cell.name for cell in cells(spec)]
+    wanted = [(model.key, name) for model in spec.models for name in (*names, BASE)]
+    runs = {}
+    for model, name in (*wanted, (CONTROL, EMPTY)):
+        run_id = index["runs"].get(model, {}).get(name)
+        if run_id is None:
+            raise RecordError(
+                f"{record.folder / 'study.json'} has no run for {model}, {name}; "
+                "run `python -m alpaca_lab generate`, then score"
+            )
+        run = record.run(run_id)
+        if not run.is_sealed:
+            raise RecordError(
+                f"run {run_id} ({model}, {name}) is not scored; run `python -m alpaca_lab score`"
+            )
+        run.verify()
+        runs[model, name] = Scored(run=run_id, scores=run.scores(), manifest=run.manifest())
+    _refuse_mixed_recipes(runs)
+    return Evidence(spec=spec, runs=runs)
+
+
+def _refuse_mixed_recipes(runs: dict[tuple[str, str], Scored]) -> None:
+    first, *others = runs.values()
+    for other in others:
+        for part in ("signatures", "encoder"):
+            if other.manifest[part] != first.manifest[part]:
+                raise RecordError(
+                    f"runs {first.run} and {other.run} were scored with different {part}; "
+                    f"delete {MANIFEST} in both folders and run `python -m alpaca_lab score`"
+                )
+
+
+def main_table(evidence: Evidence) -> pd.DataFrame:
+    """Return the finetuned models, the untuned ones and the empty answer, all decoded greedily.
+
+    Returns:
+        Columns `COLUMNS`; `value` is "finetuned", "untuned" or "empty answer". `delta` is the gain
+        of a finetuned model over its untuned base. The metric "human" is blank until rated.
+    """
+    keys = [model.key for model in evidence.spec.models]
+    rows = []
+    for key in keys:
+        tuned, base = evidence.runs[key, GREEDY], evidence.runs[key, BASE]
+        rows += estimates(tuned, baseline=base, model=key, axis="", value="finetuned", repeats=1)
+    for key in keys:
+        base = evidence.runs[key, BASE]
+        rows += estimates(base, model=key, axis="", value="untuned", repeats=1)
+    floor = evidence.runs[CONTROL, EMPTY]
+    rows += estimates(floor, model=CONTROL, axis="", value="empty answer", repeats=1)
+    human = {"metric": "human", "n": 0, "answers": 0, "missing": 0, "note": "not collected"}
+    identity = ("model", "axis", "value", "repeats", "run", "baseline")
+    entries = {(row["model"], row["value"]): {name: row[name] for name in identity} for row in rows}
+    return _frame(rows + [entry | human for entry in entries.values()])
+
+
+def axis_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
+    """Return one table per axis of the sweep: every value of the knob, for every model.
+
+    Built together, because the p values of all of them are corrected as one family: every
+    setting of every model against greedy of the same model, in ROUGE-L.
+
+    Returns:
+        By axis, a frame with columns `COLUMNS`; the first rows of each model are greedy.
+    """
+    p_values = {}
+    for key, cell in evidence.settings:
+        moves = differences(evidence.runs[key, cell.name], evidence.runs[key, GREEDY])
+        if len(moves) > 1:
+            p_values[key, cell.name] = stats.sign_flip_p(moves)
+    adjusted = stats.holm(list(p_values.values())) if p_values else ()
+    corrected = dict(zip(p_values, adjusted, strict=True))
+
+    tables = {}
+    for axis in AXES:
+        rows = []
+        for model in evidence.spec.models:
+            greedy = evidence.runs[model.key, GREEDY]
+            for cell in evidence.cells:
+                if cell.axis not in (None, axis):
+                    continue
+                labels = {"model": model.key, "axis": axis, "repeats": cell.repeats}
+                if cell.axis is None:
+                    value = "1" if axis == "num_beams" else GREEDY
+                    rows += estimates(greedy, value=value, **labels)
+                    continue
+                entries = estimates(
+                    evidence.runs[model.key, cell.name],
+                    baseline=greedy,
+                    value=f"{cell.value:g}",
+                    **labels,
+                )
+                for entry in entries:
+                    if entry["metric"] == PRIMARY:
+                        entry["p"] = p_values.get((model.key, cell.name))
+                        entry["p_holm"] = corrected.get((model.key, cell.name))
+                rows += entries
+        tables[axis] = _frame(rows)
+    return tables
+
+
+def training_table(record: Record, spec: StudySpec) -> pd.DataFrame:
+    """Return what was trained and how the loss fell, one row per model.
+
+    Returns:
+        Columns model, adapted_layers, trainable_parameters, train_rows, steps, first_train_loss,
+        last_train_loss, best_validation_loss (nats per response token).
+    """
+    rows = []
+    for model in spec.models:
+        manifest, losses = record.training(model.key)
+        train = losses[losses["kind"] == "train"].sort_values("step")["loss"]
+        rows.append(
+            {"model": model.key}
+            | {
+                name: manifest[name]
+                for name in ("adapted_layers", "trainable_parameters", "train_rows", "steps")
+            }
+            | {
+                "first_train_loss": train.iloc[0] if len(train) else None,
+                "last_train_loss": train.iloc[-1] if len(train) else None,
+                "best_validation_loss": manifest["best_validation_loss"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def training_cost_table(record: Record, spec: StudySpec) -> pd.DataFrame:
+    """Return seconds and peak GiB of each finetune; an unknown is blank."""
+    manifests = {model.key: record.training(model.key)[0] for model in spec.models}
+    return pd.DataFrame(
+        [
+            {"model": key, "wall_s": manifest["wall_s"], "peak_gib": manifest["peak_gib"]}
+            for key, manifest in manifests.items()
+        ]
+    )
+
+
+def cost_table(evidence: Evidence) -> pd.DataFrame:
+    """Return what each cell of each model took to decode, from the runs' manifests.
+
+    Cells share batches: the seconds of a cell are its share, by new tokens, of the seconds of the
+    processes that decoded it.
+
+    Returns:
+        Columns model, cell, answers, new_tokens, wall_s, tokens_per_s, peak_gib, run.
+    """
+    rows = []
+    for (model, cell), scored in evidence.runs.items():
+        if model == CONTROL:
+            continue
+        manifest = scored.manifest
+        rows.append(
+            {"model": model, "cell": cell, "answers": len(scored.scores)}
+            | {
+                name: manifest[name]
+                for name in ("new_tokens", "wall_s", "tokens_per_s", "peak_gib")
+            }
+            | {"run": scored.run}
+        )
+    return pd.DataFrame(rows)
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    # Six decimals, and no -0.0: the same bytes wherever the table is rebuilt.
+    frame[list(FLOATS)] = frame[list(FLOATS)].astype(float).round(6) + 0.0
+    return frame

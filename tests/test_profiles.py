@@ -1,0 +1,67 @@
+"""What a user types in the notebook's form or the shell becomes a study, or one clear sentence."""
+
+import pytest
+
+from alpaca_lab.config import SettingError
+from alpaca_lab.profiles import PROFILES, configure, parse_data, parse_models
+
+
+def test_nothing_changed_is_the_profile():
+    assert configure("smoke") == PROFILES["smoke"]
+
+
+def test_changes_reach_their_field_as_text_or_as_value():
+    study = configure(
+        "smoke",
+        changes={"train.epochs": "1", "questions": 5, "temperatures": "(0.5, 1.0)", "beams": "2"},
+    )
+    assert (study.train.epochs, study.questions) == (1.0, 5)
+    assert (study.temperatures, study.beams) == ((0.5, 1.0), (2,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.epoch": "1"}, 'unknown setting "train.epoch".*epochs'),
+        ({"colour": "red"}, 'unknown setting "colour"'),
+        ({"questions": "many"}, "not a value like 60"),
+        ({"questions": "1.5"}, "does not fit"),
+        ({"train.batch_size": "7"}, "must divide"),
+    ],
+)
+def test_a_change_that_makes_no_sense_is_named(changes, message):
+    with pytest.raises(SettingError, match=message):
+        configure("smoke", changes=changes)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(SettingError, match="smoke, full"):
+        configure("smke")
+    with pytest.raises(SettingError, match="choose from llama-2-7b"):
+        parse_models("llama-3")
+
+
+def test_a_local_folder_replaces_the_hub(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").touch()
+    [model] = parse_models(f"llama-2-7b={tmp_path}")
+    assert (model.source, model.revision, model.gated) == (str(tmp_path), None, False)
+
+
+def test_pickled_weights_are_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(SettingError, match="pickled weights are refused"):
+        parse_models(f"phi-2={tmp_path}")
+
+
+def test_missing_data_file_is_named_with_the_cure():
+    with pytest.raises(SettingError, match=r"no such file: .*rows\.jsonl; give a \.json"):
+        parse_data("nowhere/rows.jsonl", PROFILES["smoke"].data)
+
+
+def test_hub_dataset_comes_with_its_commit():
+    data = parse_data("tatsu-lab/alpaca", PROFILES["full"].data)
+    assert (data.source, len(data.revision)) == ("tatsu-lab/alpaca", 40)
+    with pytest.raises(SettingError, match="40 hex digits"):
+        parse_data("someone/rows@main", PROFILES["full"].data)

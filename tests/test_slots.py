@@ -1,0 +1,263 @@
+"""The slot loop against Transformers' `generate`, and against itself under every disturbance."""
+
+import random
+
+import pytest
+from random_models import ARCHITECTURES, EOS, PAD, random_model, random_prompts
+
+from alpaca_lab.config import TINY, DecodeSetting, SettingError
+from alpaca_lab.slots import Job, decode
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.model
+
+LENGTHS = (1, 5, 9, 33, 60, 70, 2, 17)
+SETTINGS = {
+    "greedy": DecodeSetting(max_new_tokens=40),
+    "warm": DecodeSetting(do_sample=True, temperature=0.7, max_new_tokens=50),
+    "top 4": DecodeSetting(do_sample=True, top_k=4, max_new_tokens=30),
+    "cold": DecodeSetting(do_sample=True, temperature=0.001, max_new_tokens=40),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """With several threads a matrix product may split its rows unevenly, and differ in a last bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=ARCHITECTURES, scope="module")
+def model(request):
+    return random_model(request.param)
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return random_model("llama")
+
+
+def jobs_for(prompts, *, settings=SETTINGS, repeats=2):
+    return [
+        Job(question=f"q{n}", prompt_ids=prompt, cell=cell, setting=setting, repeat=repeat)
+        for n, prompt in enumerate(prompts)
+        for cell, setting in settings.items()
+        for repeat in range(repeats if setting.do_sample else 1)
+    ]
+
+
+def answers(model, jobs, *, slots, seed=0):
+    """Return {(question, cell, repeat): (ids, n_new_tokens, finish_reason)}; each job just once."""
+    done = list(decode(model, jobs, slots=slots, eos_token_id=EOS, seed=seed))
+    assert len(done) == len(jobs) == len({id(finished.job) for finished in done})
+    return {
+        (finished.job.question, finished.job.cell, finished.job.repeat): (
+            finished.ids,
+            finished.n_new_tokens,
+            finished.finish_reason,
+        )
+        for finished in done
+    }
+
+
+def generated(model, prompt, *, budget, eos=EOS, pad=PAD):
+    """Return Transformers' own greedy answer, EOS excluded."""
+    ids = torch.tensor([prompt])
+    tokens = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=budget,
+        eos_token_id=eos,
+        pad_token_id=pad,
+    )[0, len(prompt) :].tolist()
+    return tuple(tokens[: tokens.index(eos)] if eos in tokens else tokens)
+
+
+@pytest.mark.parametrize("slots", [1, 3, 8])
+def test_greedy_answers_are_those_of_generate(model, slots):
+    prompts = random_prompts(*LENGTHS)
+    greedy = jobs_for(prompts, settings={"greedy": SETTINGS["greedy"]})
+    ours = answers(model, greedy, slots=slots)
+    for n, prompt in enumerate(prompts):
+        assert ours[f"q{n}", "greedy", 0][0] == generated(model, prompt, budget=40)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_greedy_answers_of_the_trained_models_are_those_of_generate(name):
+    folder = TINY / name
+    if not (folder / "config.json").is_file():
+        pytest.skip(f"no trained checkpoint in {folder.name}/")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    texts = ("Name a colour.", "### Instruction:\nList three animals.\n\n### Response:\n", "Why?")
+    prompts = [tuple(tokenizer(text).input_ids) for text in texts]
+    greedy = jobs_for(prompts, settings={"greedy": SETTINGS["greedy"]})
+    for finished in decode(model, greedy, slots=2, eos_token_id=eos, seed=0):
+        assert finished.ids == generated(
+            model, finished.job.prompt_ids, budget=40, eos=eos, pad=pad
+        )
+
+
+def test_answers_do_not_depend_on_slots_order_or_company(model):
+    jobs = jobs_for(random_prompts(*LENGTHS))
+    expected = answers(model, jobs, slots=7)
+    assert len({ids for ids, _, _ in expected.values()}) > len(jobs) // 2  # not all the same
+    assert answers(model, jobs, slots=1) == expected
+    shuffled = random.Random(3).sample(jobs, k=len(jobs))
+    assert answers(model, shuffled, slots=7) == expected
+    for job in jobs[::9]:
+        alone = answers(model, [job], slots=7)
+        assert alone.items() <= expected.items()
+
+
+def test_logits_are_the_same_bits_whatever_shares_the_batch(model, monkeypatch):
+    """Stronger than equal tokens: with S fixed, not one bit of a busy row's logits differs."""
+    import alpaca_lab.slots as module
+
+    sample = module.next_tokens
+
+    def logits_of(jobs, watched):
+        key, seen = module.row_key(0, watched.question, watched.repeat), []
+
+        def spy(logits, **settings):
+            rows = (settings["keys"] == key) & ~settings["greedy"]
+            seen.extend(logits[rows].clone())
+            return sample(logits, **settings)
+
+        monkeypatch.setattr(module, "next_tokens", spy)
+        [answer] = [
+            finished
+            for finished in decode(model, jobs, slots=5, eos_token_id=EOS, seed=0)
+            if finished.job is watched
+        ]
+        return torch.stack(seen[: answer.n_new_tokens])
+
+    jobs = jobs_for(random_prompts(*LENGTHS), settings={"warm": SETTINGS["warm"]})
+    watched = jobs[7]
+    alone = logits_of([watched], watched)
+    assert torch.equal(logits_of(jobs, watched), alone)
+    assert torch.equal(logits_of(jobs[::-1], watched), alone)
+
+
+def test_another_seed_gives_other_samples_and_the_same_greedy_answer(llama):
+    jobs = jobs_for(random_prompts(9, 33))
+    first, second = (answers(llama, jobs, slots=4, seed=seed) for seed in (0, 1))
+    assert all(first[key] == second[key] for key in first if key[1] == "greedy")
+    assert any(first[key] != second[key] for key in first if key[1] == "warm")
+
+
+def test_settings_share_the_noise_and_repeats_do_not(llama):
+    """T = 1 and T = .999 meet the same noise, so they start alike; two repeats do not."""
+    near = {
+        f"{t}": DecodeSetting(do_sample=True, temperature=t, max_new_tokens=12) for t in (1.0, 0.999)
+    }
+    found = answers(llama, jobs_for(random_prompts(9), settings=near, repeats=8), slots=4)
+    assert sum(found["q0", "1.0", r] == found["q0", "0.999", r] for r in range(8)) >= 7
+    assert len({found["q0", "1.0", r] for r in range(8)}) == 8
+
+
+def test_eos_ends_an_answer_and_the_budget_cuts_it(llama):
+    found = answers(llama, jobs_for(random_prompts(*LENGTHS)), slots=3)
+    budgets = {name: setting.max_new_tokens for name, setting in SETTINGS.items()}
+    reasons = set()
+    for (_, cell, _), (ids, n_new_tokens, reason) in found.items():
+        assert EOS not in ids
+        assert n_new_tokens == len(ids) + (reason == "eos") <= budgets[cell]
+        assert reason == "eos" or len(ids) == budgets[cell]
+        reasons.add(reason)
+    assert reasons == {"eos", "length"}
+
+
+def test_eos_as_first_token_is_an_answer_of_no_ids(llama):
+    prompt = random_prompts(9)[0]
+    [first] = answers(
+        llama, jobs_for([prompt], settings={"one": DecodeSetting(max_new_tokens=1)}), slots=1
+    ).values()
+    eos = first[0][0]
+    job = jobs_for([prompt], settings={"greedy": SETTINGS["greedy"]})[0]
+    [finished] = decode(llama, [job], slots=1, eos_token_id=eos, seed=0)
+    assert (finished.ids, finished.n_new_tokens, finished.finish_reason) == ((), 1, "eos")
+
+
+def test_a_budget_of_one_gives_one_token(llama):
+    one = {"one": DecodeSetting(max_new_tokens=1)}
+    found = answers(llama, jobs_for(random_prompts(*LENGTHS), settings=one), slots=3)
+    assert {n for _, n, _ in found.values()} == {1}
+
+
+def test_each_prompt_is_prefilled_once_for_all_its_answers(llama, monkeypatch):
+    import alpaca_lab.slots as module
+
+    prefill, seen = module._prefill, []
+
+    def counting(model, prompt_ids):
+        seen.append(prompt_ids)
+        return prefill(model, prompt_ids)
+
+    monkeypatch.setattr(module, "_prefill", counting)
+    prompts = random_prompts(5, 9, 17)
+    answers(llama, jobs_for(prompts), slots=2)
+    assert seen == prompts
+
+
+def test_answers_come_as_they_finish_not_at_the_end(llama):
+    long, short = DecodeSetting(max_new_tokens=200), DecodeSetting(max_new_tokens=1)
+    jobs = jobs_for(random_prompts(33, 33), settings={"long": long, "short": short})
+    stream = decode(llama, jobs, slots=2, eos_token_id=-5, seed=0)
+    assert [next(stream).job.cell for _ in range(2)] == ["short", "long"]
+
+
+def test_no_jobs_give_no_answers(llama):
+    assert list(decode(llama, [], slots=4, eos_token_id=EOS, seed=0)) == []
+
+
+def refusal(model, **changes):
+    job = {"question": "q7", "cell": "greedy", "setting": SETTINGS["greedy"], "repeat": 0}
+    good = Job(**job | {"question": "q6", "prompt_ids": (5, 6)})
+    bad = Job(**job | {"prompt_ids": (5, 6)} | changes)
+    with pytest.raises(SettingError) as error:
+        next(decode(model, [good, bad], slots=2, eos_token_id=EOS, seed=0))
+    return str(error.value)
+
+
+def test_a_job_that_does_not_fit_the_context_is_refused_by_name_before_anything_runs():
+    model = random_model("llama", max_position_embeddings=64)
+    message = refusal(model, prompt_ids=(5,) * 25)  # 25 + 40 = 65
+    assert "question q7, cell greedy" in message and "64" in message
+    fits = jobs_for([(5,) * 24], settings={"greedy": SETTINGS["greedy"]})
+    assert len(answers(model, fits, slots=1)) == 1
+
+
+def test_a_job_longer_than_the_sliding_window_is_refused():
+    """Beyond the window Mistral forgets the prompt's start, which these slots would not."""
+    model = random_model("mistral", sliding_window=48)
+    assert "48" in refusal(model, prompt_ids=(5,) * 9)  # 9 + 40 = 49
+    prompt = random_prompts(8)[0]
+    job = jobs_for([prompt], settings={"greedy": SETTINGS["greedy"]})
+    assert answers(model, job, slots=2)["q0", "greedy", 0][0] == generated(
+        model, prompt, budget=40
+    )
+
+
+def test_beams_and_empty_prompts_are_refused(llama):
+    assert "beams" in refusal(llama, setting=DecodeSetting(num_beams=2))
+    assert "empty" in refusal(llama, prompt_ids=())
+
+
+def test_slots_below_one_are_refused(llama):
+    with pytest.raises(SettingError, match="at least 1"):
+        next(decode(llama, jobs_for([(5,)]), slots=0, eos_token_id=EOS, seed=0))
+
+
+def test_undefined_logits_stop_the_run_and_say_where():
+    model = random_model("llama")
+    with torch.no_grad():
+        model.lm_head.weight[7] = float("nan")
+    with pytest.raises(FloatingPointError, match="question q0, cell greedy, token 0"):
+        list(decode(model, jobs_for([(5, 6)]), slots=3, eos_token_id=EOS, seed=0))

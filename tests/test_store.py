@@ -1,0 +1,89 @@
+"""The record: nothing half-written is taken for a result, and nothing finished is changed."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from alpaca_lab.store import Record, RecordError, read_json, read_lines, write_json
+
+REQUEST = {"model": "m", "setting": {"do_sample": False}}
+ANSWER = {"id": "q1", "repeat": 0, "status": "ok", "text": "line\u2028break \u0000 \U0001f999"}
+
+
+def sealed_run(record):
+    run = record.open_run(REQUEST)
+    run.append(ANSWER)
+    run.write_scores(pd.DataFrame([{"id": "q1", "repeat": 0, "rougeL": 50.0}]))
+    run.seal({"counts": {"ok": 1}})
+    return run
+
+
+def test_same_request_is_the_same_run(tmp_path):
+    record = Record(tmp_path)
+    assert record.open_run(REQUEST).id == record.open_run(dict(reversed(REQUEST.items()))).id
+    assert record.open_run(REQUEST | {"model": "n"}).id != record.open_run(REQUEST).id
+
+
+def test_answers_come_back_as_they_were(tmp_path):
+    run = Record(tmp_path).open_run(REQUEST)
+    run.append(ANSWER)
+    assert run.answers() == [ANSWER]
+    assert run.done() == {("q1", 0)}
+
+
+def test_line_cut_short_by_a_kill_is_removed_and_redone(tmp_path):
+    run = Record(tmp_path).open_run(REQUEST)
+    run.append(ANSWER)
+    path = run.folder / "answers.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[: len(whole) // 2])
+    assert run.answers() == [ANSWER]
+    assert path.read_bytes() == whole
+
+
+def test_damaged_line_in_the_middle_is_named(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"a": 1}\n{"a": \n{"a": 3}\n')
+    with pytest.raises(RecordError, match=r"answers\.jsonl:2 is damaged"):
+        read_lines(path)
+
+
+def test_finished_run_is_never_changed(tmp_path):
+    run = sealed_run(Record(tmp_path))
+    with pytest.raises(RecordError, match="never changed"):
+        run.append(ANSWER)
+    with pytest.raises(RecordError, match="never changed"):
+        run.seal({})
+
+
+def test_edited_scores_are_refused(tmp_path):
+    run = sealed_run(Record(tmp_path))
+    run.verify()
+    pd.DataFrame([{"id": "q1", "repeat": 0, "rougeL": 99.0}]).to_parquet(
+        run.folder / "scores.parquet"
+    )
+    with pytest.raises(RecordError, match="scores.parquet does not match its manifest"):
+        run.verify()
+
+
+def test_run_is_whole_only_with_its_manifest(tmp_path):
+    run = Record(tmp_path).open_run(REQUEST)
+    run.append(ANSWER)
+    assert not run.is_sealed
+    run.seal({})
+    assert run.is_sealed and run.manifest()["request"] == REQUEST
+
+
+def test_interrupted_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "manifest.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [item.name for item in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_missing_record_says_what_to_do(tmp_path):
+    with pytest.raises(RecordError, match="run the stage that writes it"):
+        read_json(tmp_path / "study.json")
