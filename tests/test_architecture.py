@@ -7,9 +7,9 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
-    {"config", "install"},
-    {"profiles", "prompts", "progress", "metrics", "stats", "memory", "environment", "sweep"},
-    {"store"},
+    {"config", "install", "markdown"},
+    {"prompts", "progress", "metrics", "stats", "memory", "environment", "sweep"},
+    {"profiles", "store"},
     {"data"},
     {"models", "sampling", "semantic"},
     {"slots"},
@@ -17,11 +17,20 @@ LAYERS = [
     {"finetune", "generate", "score", "preflight"},
     {"estimates"},
     {"tables", "render", "figures"},
-    {"report"},
+    {"report", "processes"},
     {"study"},
     {"__main__"},
 ]
-HEAVY = {"torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth", "accelerate", "datasets"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "bitsandbytes",
+    "unsloth",
+    "accelerate",
+    "datasets",
+}
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py") if path.stem != "__init__")
 
 
@@ -32,7 +41,9 @@ def tree(module):
 def imports(module):
     """Yield (name, is inside a function) of what a module imports at run time."""
     parsed = tree(module)
-    functions = [n for n in ast.walk(parsed) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    functions = [
+        n for n in ast.walk(parsed) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
     inside = {node for function in functions for node in ast.walk(function)}
     typing_only = {
         node

@@ -47,7 +47,7 @@ def test_contradictory_specs_are_refused(spec, fields, message):
 
 
 def test_every_generation_field_is_a_value():
-    """An unset field is inherited from the checkpoint or the library; `min_p` has no neutral value."""
+    """An unset field is inherited from the checkpoint; `min_p` alone has no neutral value."""
     unset = [name for name, value in DecodeSetting().generation_fields().items() if value is None]
     assert unset == ["min_p"]
 

@@ -206,7 +206,9 @@ def check_loss_mask(folder, examples):
 
 SAMPLES = [
     Example(instruction="Name two colours.", input="", output="Red and blue."),
-    Example(instruction="Translate.", input="good day", output="  Guten Tag\n- Herr M\u00fcller \u2603"),
+    Example(
+        instruction="Translate.", input="good day", output="  Guten Tag\n- Herr M\u00fcller \u2603"
+    ),
     Example(instruction="Print.", input="", output="def f(x):\n    return x + 1\n"),
     Example(instruction="Answer.", input="1 + 1", output="2"),
 ]

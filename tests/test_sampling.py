@@ -58,9 +58,7 @@ def transformers_probabilities(logits, *, temperature, top_k):
 
 @pytest.mark.parametrize(("temperature", "top_k"), SETTINGS)
 def test_draws_follow_the_exact_distribution(logits, answers_keys, temperature, top_k):
-    drawn = draw(
-        logits.expand(DRAWS, -1), temperature=temperature, top_k=top_k, keys=answers_keys
-    )
+    drawn = draw(logits.expand(DRAWS, -1), temperature=temperature, top_k=top_k, keys=answers_keys)
     scores = logits.double() / temperature
     if 0 < top_k < VOCABULARY:
         scores[scores < scores.sort(descending=True).values[top_k - 1]] = -torch.inf
@@ -77,14 +75,13 @@ def test_draws_follow_the_exact_distribution(logits, answers_keys, temperature, 
 
 @pytest.mark.parametrize(("temperature", "top_k"), SETTINGS)
 def test_draws_agree_with_transformers_own_sampler(logits, answers_keys, temperature, top_k):
-    drawn = draw(
-        logits.expand(DRAWS, -1), temperature=temperature, top_k=top_k, keys=answers_keys
-    )
+    drawn = draw(logits.expand(DRAWS, -1), temperature=temperature, top_k=top_k, keys=answers_keys)
     probabilities = transformers_probabilities(logits, temperature=temperature, top_k=top_k)
     theirs = torch.multinomial(
         probabilities, DRAWS, replacement=True, generator=torch.Generator().manual_seed(1)
     )
-    table = torch.stack([torch.bincount(tokens, minlength=VOCABULARY) for tokens in (drawn, theirs)])
+    counts = [torch.bincount(tokens, minlength=VOCABULARY) for tokens in (drawn, theirs)]
+    table = torch.stack(counts)
     table = table[:, table.sum(0) >= 10]
     assert stats.chi2_contingency(table.numpy()).pvalue > 0.001
 

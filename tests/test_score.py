@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from alpaca_lab.config import PROFILES, as_dict
+from alpaca_lab.config import as_dict
 from alpaca_lab.metrics import BLEU_STATISTICS, corpus_bleu
+from alpaca_lab.profiles import PROFILES
 from alpaca_lab.score import score, score_rows
 from alpaca_lab.store import CONTROL, Record, RecordError
 
@@ -252,6 +253,12 @@ def test_other_references_ask_for_another_control_run(record):
     record.write_questions(changed)
     score(STUDY, record=record, similarity=CountingEncoder())
     assert run_of(record, "empty", CONTROL).id != before
+
+
+def test_an_empty_reference_is_refused_by_its_question(record):
+    record.write_questions([QUESTIONS[0] | {"reference": " "}, *QUESTIONS[1:]])
+    with pytest.raises(RecordError, match="question q1 has an empty reference"):
+        score(STUDY, record=record, similarity=CountingEncoder())
 
 
 def test_a_study_without_answers_says_what_to_run(record):

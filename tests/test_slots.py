@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from random_models import ARCHITECTURES, EOS, PAD, random_model, random_prompts
 
 from alpaca_lab.config import TINY, DecodeSetting, SettingError
 from alpaca_lab.slots import Job, decode
+from random_models import ARCHITECTURES, EOS, PAD, random_model, random_prompts
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.model
@@ -22,7 +22,7 @@ SETTINGS = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """With several threads a matrix product may split its rows unevenly, and differ in a last bit."""
+    """With several threads a matrix product may split its rows unevenly: a last bit differs."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -155,11 +155,29 @@ def test_another_seed_gives_other_samples_and_the_same_greedy_answer(llama):
 def test_settings_share_the_noise_and_repeats_do_not(llama):
     """T = 1 and T = .999 meet the same noise, so they start alike; two repeats do not."""
     near = {
-        f"{t}": DecodeSetting(do_sample=True, temperature=t, max_new_tokens=12) for t in (1.0, 0.999)
+        str(t): DecodeSetting(do_sample=True, temperature=t, max_new_tokens=12)
+        for t in (1.0, 0.999)
     }
     found = answers(llama, jobs_for(random_prompts(9), settings=near, repeats=8), slots=4)
     assert sum(found["q0", "1.0", r] == found["q0", "0.999", r] for r in range(8)) >= 7
     assert len({found["q0", "1.0", r] for r in range(8)}) == 8
+
+
+def test_noise_counts_positions_from_the_first_new_token(llama, monkeypatch):
+    """So that a change to the prompt's wording leaves an answer's noise as it is."""
+    import alpaca_lab.slots as module
+
+    sample, seen = module.next_tokens, []
+
+    def spy(logits, **settings):
+        seen.append((settings["keys"].tolist(), settings["positions"].tolist()))
+        return sample(logits, **settings)
+
+    monkeypatch.setattr(module, "next_tokens", spy)
+    three = {"three": DecodeSetting(do_sample=True, max_new_tokens=3)}
+    jobs = jobs_for(random_prompts(9), settings=three, repeats=1)
+    list(decode(llama, jobs, slots=1, eos_token_id=-5, seed=6))
+    assert seen == [([module.row_key(6, "q0", 0)], [n]) for n in range(3)]
 
 
 def test_eos_ends_an_answer_and_the_budget_cuts_it(llama):
@@ -240,9 +258,7 @@ def test_a_job_longer_than_the_sliding_window_is_refused():
     assert "48" in refusal(model, prompt_ids=(5,) * 9)  # 9 + 40 = 49
     prompt = random_prompts(8)[0]
     job = jobs_for([prompt], settings={"greedy": SETTINGS["greedy"]})
-    assert answers(model, job, slots=2)["q0", "greedy", 0][0] == generated(
-        model, prompt, budget=40
-    )
+    assert answers(model, job, slots=2)["q0", "greedy", 0][0] == generated(model, prompt, budget=40)
 
 
 def test_beams_and_empty_prompts_are_refused(llama):

@@ -87,3 +87,13 @@ def test_interrupted_write_leaves_the_old_file_and_no_other(tmp_path):
 def test_missing_record_says_what_to_do(tmp_path):
     with pytest.raises(RecordError, match="run the stage that writes it"):
         read_json(tmp_path / "study.json")
+
+
+def test_models_decoded_at_the_same_time_do_not_lose_each_others_runs(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    record = Record(tmp_path)
+    record.write_index({"runs": {}})
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: record.add_runs(f"m{n}", {"greedy": f"{n:012x}"}), range(40)))
+    assert len(record.index()["runs"]) == 40

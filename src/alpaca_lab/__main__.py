@@ -15,6 +15,7 @@ import typer
 from . import preflight as checks
 from . import profiles, report, study
 from .config import ROOT, SettingError, StudySpec, study_from_dict
+from .processes import StageError
 from .store import RESULTS, Record, RecordError, read_json
 
 app = typer.Typer(
@@ -50,7 +51,11 @@ def _study(profile: str, models: str, data: str, name: str, changes: list[str] |
         if not equals:
             raise SettingError(f"--set {field}: expected FIELD=VALUE, such as train.epochs=1")
     return profiles.configure(
-        profile, models=models, data=data, name=name, changes={field: value for field, _, value in pairs}
+        profile,
+        models=models,
+        data=data,
+        name=name,
+        changes={field: value for field, _, value in pairs},
     )
 
 
@@ -168,7 +173,7 @@ def report_(
         bool, typer.Option("--check", help="Rebuild every table and compare; write nothing.")
     ] = False,
 ) -> None:
-    """Write a study's tables and figures from its record alone, or check that they follow from it."""
+    """Write a study's tables and figures from its record, or check that they follow from it."""
     record = Record.of(name)
     if not check:
         report.build(record)
@@ -186,7 +191,7 @@ def main() -> None:
     """Run the command line; turn what a user can mend into one sentence."""
     try:
         app()
-    except (SettingError, RecordError, study.StageError) as error:
+    except (SettingError, RecordError, StageError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

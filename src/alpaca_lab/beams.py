@@ -76,8 +76,8 @@ def explicit_config(
     )
     # Private, and the only place where the library says what it will do.
     resolved, _ = model._prepare_generation_config(config)
-    intended = GenerationConfig().to_dict()
-    intended |= GenerationConfig._get_default_generation_params() | config.to_dict()
+    ours = {name: value for name, value in config.to_dict().items() if value is not None}
+    intended = GenerationConfig._get_default_generation_params() | ours
     leaked = {
         name: value
         for name, value in resolved.to_dict().items()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,7 +55,7 @@ class ModelSpec:
     mirror_revision: str | None = None
     """Commit of the mirror, 40 hex digits."""
     lora_targets: tuple[str, ...] = LLAMA_LINEARS
-    """Names of all linear layers of a block. PEFT adapts what matches and is silent about the rest."""
+    """All linear layers of a block. PEFT adapts what matches and is silent about the rest."""
 
     def __post_init__(self) -> None:
         for name, revision in ((self.source, self.revision), (self.mirror, self.mirror_revision)):
@@ -121,7 +121,7 @@ class TrainSpec:
     """The recipe, the same for every model of a study."""
 
     loader: Loader = "unsloth"
-    """"unsloth" for its fused kernels, "plain" for Transformers + PEFT alone."""
+    """Either "unsloth", for its fused kernels, or "plain", Transformers + PEFT alone."""
     epochs: float = 1.0
     """Passes over the training rows, > 0."""
     max_steps: int | None = None
@@ -245,6 +245,7 @@ MINILM = EncoderSpec(
     layer=6,
     sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 )
+"""Carried by a Python package, so that BERTScore needs no network."""
 ROBERTA = EncoderSpec(
     name="roberta-large",
     source="FacebookAI/roberta-large",
@@ -252,43 +253,7 @@ ROBERTA = EncoderSpec(
     layer=17,
     sha256=None,
 )
-
-
-def _tiny(key: str, title: str, targets: tuple[str, ...] = LLAMA_LINEARS) -> ModelSpec:
-    folder = TINY / key.removeprefix("tiny-")
-    return ModelSpec(key=key, title=title, source=str(folder), lora_targets=targets)
-
-
-MODELS: dict[str, ModelSpec] = {
-    spec.key: spec
-    for spec in (
-        ModelSpec(
-            key="llama-2-7b",
-            title="LLaMA-2-7B",
-            source="meta-llama/Llama-2-7b-hf",
-            revision="01c7f73d771dfac7d292323805ebc428287df4f9",
-            gated=True,
-            mirror="NousResearch/Llama-2-7b-hf",
-            mirror_revision="dacdfcde31297e34b19ee0e7532f29586d2c17bc",
-        ),
-        ModelSpec(
-            key="mistral-7b",
-            title="Mistral-7B",
-            source="mistralai/Mistral-7B-v0.1",
-            revision="26bca36bde8333b5d7f72e9ed20ccda6a618af24",
-        ),
-        ModelSpec(
-            key="phi-2",
-            title="Phi-2",
-            source="microsoft/phi-2",
-            revision="ef382358ec9e382308935a992d908de099b64c23",
-            lora_targets=PHI_LINEARS,
-        ),
-        _tiny("tiny-llama", "Tiny LLaMA"),
-        _tiny("tiny-mistral", "Tiny Mistral"),
-        _tiny("tiny-phi", "Tiny Phi", PHI_LINEARS),
-    )
-}
+"""The encoder that published BERTScores use for English."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,7 +281,10 @@ class StudySpec:
     """Response budget of every cell."""
     slots: int = 32
     """Answers decoded side by side. Changes speed and memory, never an answer."""
+    gpu_gib: float | None = None
+    """Take at most so many GiB of the GPU, to share it or stand for a smaller card; None: all."""
     encoder: EncoderSpec = ROBERTA
+    """What BERTScore compares texts with."""
     seed: int = 0
     """Seeds the sampling noise."""
 
@@ -331,90 +299,14 @@ class StudySpec:
         require(self.questions >= 2, "questions must be at least 2: an interval needs two")
         require(self.repeats >= 1, "repeats must be at least 1")
         require(self.slots >= 1, "slots must be at least 1")
-
-
-PROFILES: dict[str, StudySpec] = {
-    "smoke": StudySpec(
-        name="smoke",
-        models=tuple(MODELS[key] for key in ("tiny-llama", "tiny-mistral", "tiny-phi")),
-        data=DataSpec(
-            source=str(TINY / "rows.jsonl"), revision=None, test_share=0.15, validation_share=0.05
-        ),
-        train=TrainSpec(
-            epochs=3.0,
-            learning_rate=2e-3,
-            batch_size=8,
-            micro_batch_size=8,
-            packing=False,
-            gradient_checkpointing=False,
-        ),
-        questions=60,
-        repeats=2,
-        max_new_tokens=256,
-        slots=64,
-        encoder=MINILM,
-    ),
-    "full": StudySpec(
-        name="full",
-        models=tuple(MODELS[key] for key in ("llama-2-7b", "mistral-7b", "phi-2")),
-    ),
-}
-
-
-def parse_models(text: str) -> tuple[ModelSpec, ...]:
-    """Read "llama-2-7b, phi-2=/models/phi-2": keys of `MODELS`, each optionally with a local folder.
-
-    Args:
-        text: Comma-separated keys. `key=FOLDER` takes the weights from FOLDER, which holds a
-            Transformers checkpoint of that architecture in safetensors.
-
-    Raises:
-        SettingError: If a key is unknown or a folder holds no checkpoint.
-    """
-    specs = []
-    for part in filter(None, (item.strip() for item in text.split(","))):
-        key, _, folder = (piece.strip() for piece in part.partition("="))
-        require(key in MODELS, f'unknown model "{key}": choose from {", ".join(MODELS)}')
-        spec = MODELS[key]
-        if folder:
-            path = Path(folder).expanduser().resolve()
-            require((path / "config.json").is_file(), f"{key}: no config.json in {path}")
-            require(
-                any(path.glob("*.safetensors")),
-                f"{key}: no .safetensors file in {path}; pickled weights are refused, "
-                "convert them with save_pretrained(safe_serialization=True)",
-            )
-            spec = replace(
-                spec, source=str(path), revision=None, gated=False, mirror=None, mirror_revision=None
-            )
-        specs.append(spec)
-    return tuple(specs)
-
-
-def parse_data(source: str, base: DataSpec) -> DataSpec:
-    """Return `base` with its rows taken from `source`: "owner/name@COMMIT" or a local file.
-
-    Raises:
-        SettingError: If the file does not exist, or a hub dataset comes without its commit.
-    """
-    name, _, revision = source.partition("@")
-    if revision:
-        require(len(revision) == 40, f"{name}: the commit after @ must have 40 hex digits")
-        return replace(base, source=name, revision=revision)
-    known = {"yahma/alpaca-cleaned": DataSpec().revision, "tatsu-lab/alpaca": STANFORD_REVISION}
-    if name in known:
-        return replace(base, source=name, revision=known[name])
-    path = Path(name).expanduser().resolve()
-    require(
-        path.is_file(),
-        f"no such file: {path}; give a .json, .jsonl or .parquet file, or a hub dataset "
-        "as owner/name@COMMIT",
-    )
-    return replace(base, source=str(path), revision=None)
-
-
-STANFORD_REVISION = "dce01c9b08f87459cf36a430d809084718273017"
-"""Commit of tatsu-lab/alpaca."""
+        require(
+            self.gpu_gib is None or self.gpu_gib > 0, "gpu_gib must be above 0, or None for all"
+        )
+        for axis in ("temperatures", "beams", "top_ks"):
+            values = getattr(self, axis)
+            require(len(set(values)) == len(values), f"{axis} names a value twice: {values}")
+        require(1 not in self.beams, "leave 1 out of beams: it is greedy, which every axis has")
+        require(0 not in self.top_ks, "leave 0 out of top_ks: it is temperature 1")
 
 
 def as_dict(spec: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import pandas as pd
+
 from .config import DataSpec, SettingError
 from .prompts import render_prompt
 from .store import sha256_file
@@ -75,7 +77,10 @@ class Dataset:
         return {
             **self.source,
             "rejected": dict(Counter(reason for _, reason in self.rejected)),
-            **{name: {"rows": len(rows), "ids_sha256": ids_sha256(rows)} for name, rows in splits.items()},
+            **{
+                name: {"rows": len(rows), "ids_sha256": ids_sha256(rows)}
+                for name, rows in splits.items()
+            },
         }
 
 
@@ -115,11 +120,8 @@ def read_file(path: Path) -> list[Any]:
     kind = "".join(path.suffixes[-2:]).removesuffix(".gz").rpartition(".")[2]
     try:
         if kind == "parquet":
-            import pandas as pd
-
             return pd.read_parquet(path).to_dict("records")
-        opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-        with opened as file:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             if kind == "json":
                 records = json.load(file)
                 if not isinstance(records, list):
@@ -159,9 +161,7 @@ def _read_hub(name: str, revision: str | None) -> list[Any]:
         ) from error
 
 
-def validate(
-    records: Sequence[Any], *, place: str
-) -> tuple[list[Example], list[tuple[int, str]]]:
+def validate(records: Sequence[Any], *, place: str) -> tuple[list[Example], list[tuple[int, str]]]:
     """Turn records into examples, and name every row that is left out.
 
     Args:
@@ -350,3 +350,23 @@ def encode_rows(
         counts["response_tokens"] += sum(label != IGNORED for label in example["labels"])
         encoded.append(example)
     return encoded, counts
+
+
+def summary(dataset: Dataset) -> pd.DataFrame:
+    """Return one row per split (rows, mean and longest answer in words), and the rejected rows."""
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    table = []
+    for name, rows in splits.items():
+        words = [len(row.output.split()) for row in rows]
+        with_input = sum(bool(row.input) for row in rows) / len(rows)
+        table.append(
+            {
+                "split": name,
+                "rows": len(rows),
+                "with input, %": round(100 * with_input, 1),
+                "words per answer, mean": round(sum(words) / len(words), 1),
+                "words per answer, most": max(words),
+            }
+        )
+    table.append({"split": "rejected", "rows": len(dataset.rejected)})
+    return pd.DataFrame(table).set_index("split")

@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from .config import ROOT
 
 PACKAGES = (
@@ -43,7 +45,7 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def commit() -> str | None:
-    """Return the commit of the code, with "+changes" when src/ differs from it; None outside git."""
+    """Return the commit, with "+changes" when src/ differs from it; None outside git."""
     revision = _git("rev-parse", "HEAD")
     changed = revision and _git("status", "--porcelain", "--", "src")
     return f"{revision}+changes" if changed else revision
@@ -51,10 +53,14 @@ def commit() -> str | None:
 
 @cache
 def gpu() -> dict[str, Any] | None:
-    """Return name, total GiB and driver of the first NVIDIA GPU, or None; asks the driver, not torch."""
+    """Return name, GiB and driver of the first NVIDIA GPU, or None; asks nvidia-smi, not torch."""
     if shutil.which("nvidia-smi") is None:
         return None
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
+    query = [
+        "nvidia-smi",
+        "--query-gpu=name,memory.total,driver_version",
+        "--format=csv,noheader,nounits",
+    ]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -104,3 +110,15 @@ def snapshot() -> dict[str, Any]:
         "gpu": gpu(),
         "packages": {name: version_of(name) for name in PACKAGES},
     }
+
+
+def table() -> pd.DataFrame:
+    """Return `snapshot` as one row per fact, for the notebook."""
+    facts = snapshot()
+    packages = facts.pop("packages")
+    facts["gpu"] = facts["gpu"]["name"] if facts["gpu"] else "none"
+    rows = {**facts, **packages}
+    return pd.DataFrame(
+        [(name, "not installed" if value is None else str(value)) for name, value in rows.items()],
+        columns=["fact", "value"],
+    ).set_index("fact")

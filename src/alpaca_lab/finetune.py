@@ -78,7 +78,7 @@ def _spec_of(study: StudySpec, model_key: str) -> ModelSpec:
 
 
 def is_whole(folder: Path) -> bool:
-    """Return True when a finetune's manifest exists and its adapter has the sha256 written there."""
+    """Return True when the manifest exists and the adapter has the sha256 written there."""
     weights = folder / "adapter" / WEIGHTS
     if not (folder / MANIFEST).is_file() or not weights.is_file():
         return False
@@ -90,8 +90,12 @@ def _train(
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train, save and check one adapter; return its manifest and its loss table."""
     spec, rows = _spec_of(study, model_key), data.load(study.data)
+    models.claim_device(study.gpu_gib)
     model, tokenizer, base = models.load_trainable(spec, lora=study.lora, train=study.train)
-    bars = [Bar(part, desc=f"Tokenise for {spec.title}", unit="row") for part in (rows.train, rows.validation)]
+    bars = [
+        Bar(part, desc=f"Tokenise for {spec.title}", unit="row")
+        for part in (rows.train, rows.validation)
+    ]
     train, counts = data.encode_rows(tokenizer, bars[0], max_length=study.train.max_length)
     validation, _ = data.encode_rows(tokenizer, bars[1], max_length=study.train.max_length)
     if not train or not validation:
@@ -100,7 +104,13 @@ def _train(
         )
     started = environment.now()
     trainer = _trainer(
-        model, tokenizer, study=study, title=spec.title, train=train, validation=validation, folder=folder
+        model,
+        tokenizer,
+        study=study,
+        title=spec.title,
+        train=train,
+        validation=validation,
+        folder=folder,
     )
     result = trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     shape = models.read_shape(models.resolve(spec)[0])

@@ -19,15 +19,13 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from . import beams, data, environment, models, slots
-from .config import ROOT, DecodeSetting, ModelSpec, SettingError, StudySpec
+from .config import ROOT, ModelSpec, SettingError, StudySpec
+from .memory import slots_that_fit
 from .progress import Bar
 from .prompts import TEMPLATE_HASH
 from .slots import Finished, Job
 from .store import Record, Run
-from .sweep import Cell, cells
-
-BASE = "base"
-"""Name of the cell of the untuned base, decoded greedily: what finetuning is compared with."""
+from .sweep import Cell, cells, untuned
 
 
 class Decoder(Protocol):
@@ -64,6 +62,7 @@ class ModelDecoder:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         gc.collect()  # the decoder before this one may still hold the GPU's memory in a cycle
+        models.claim_device(self.study.gpu_gib)
         return models.load_decoder(self.spec, self.adapter)
 
     @property
@@ -84,11 +83,21 @@ class ModelDecoder:
     def answers(self, jobs: Sequence[Job]) -> Iterator[Finished]:
         """Yield each answer as it finishes, from the slots or from beam search."""
         model, tokenizer = self._loaded
-        width, eos = self.study.slots, tokenizer.eos_token_id
+        width, eos = self._width(jobs), tokenizer.eos_token_id
         if all(job.setting.num_beams == 1 for job in jobs):
             return slots.decode(model, jobs, slots=width, eos_token_id=eos, seed=self.study.seed)
         pad = tokenizer.pad_token_id
         return beams.search(model, jobs, rows=width, eos_token_id=eos, pad_token_id=pad)
+
+    def _width(self, jobs: Sequence[Job]) -> int:
+        """Return the rows decoded side by side: the study's slots, as far as the GPU holds them."""
+        memory = models.memory_gib(self.study.gpu_gib)
+        if memory is None:
+            return self.study.slots
+        length = max(len(job.prompt_ids) + job.setting.max_new_tokens for job in jobs)
+        shape = models.read_shape(models.resolve(self.spec)[0])
+        fitting = slots_that_fit(shape, length=length, budget_gib=memory, most=self.study.slots)
+        return max(fitting, 1)
 
     def text(self, ids: Sequence[int]) -> str:
         """Return an answer's text, special tokens left out."""
@@ -130,13 +139,6 @@ def generate(
     training, _ = record.training(model_key)
     folder = ROOT / training["adapter"]["folder"]
     questions = record.questions()
-    base = Cell(
-        name=BASE,
-        axis=None,
-        value=None,
-        setting=DecodeSetting(max_new_tokens=study.max_new_tokens),
-        repeats=1,
-    )
     tuned = open_decoder(spec, folder, study)
     shared = {
         "model": training["base"],
@@ -150,20 +152,18 @@ def generate(
         _task(cell, shared | {"adapter": training["adapter"]["sha256"]}, record=record)
         for cell in cells(study)
     ]
-    untuned = _task(base, shared | {"adapter": None}, record=record)
-    total = sum(task.cell.repeats for task in [*tasks, untuned]) * len(questions)
-    done = sum(len(task.run.done()) for task in [*tasks, untuned])
+    base = _task(untuned(study), shared | {"adapter": None}, record=record)
+    total = sum(task.cell.repeats for task in [*tasks, base]) * len(questions)
+    done = sum(len(task.run.done()) for task in [*tasks, base])
     with Bar(total=total, initial=done, desc=f"Decode {spec.title}", unit="answer") as bar:
         one_pass = [task for task in tasks if task.cell.setting.num_beams == 1]
         passes = [one_pass, *([task] for task in tasks if task not in one_pass)]
         for group in passes:
             _answer(group, questions, decoder=tuned, bar=bar)
         del tuned  # so that one model at a time is in memory
-        _answer([untuned], questions, decoder=open_decoder(spec, None, study), bar=bar)
-    everything = [*tasks, untuned]
-    index = record.index()
-    runs = {task.cell.name: task.run.id for task in everything}
-    record.write_index(index | {"runs": index.get("runs", {}) | {model_key: runs}})
+        _answer([base], questions, decoder=open_decoder(spec, None, study), bar=bar)
+    everything = [*tasks, base]
+    record.add_runs(model_key, {task.cell.name: task.run.id for task in everything})
     return _summary(model_key, everything)
 
 

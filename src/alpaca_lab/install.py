@@ -61,7 +61,7 @@ def pip(*arguments: str) -> None:
 
 
 def reachable(url: str) -> bool:
-    """Return True when a server answers there within seconds. Asked once: pip would ask per package."""
+    """Return True when a server answers there. Asked once: pip would wait once per package."""
     try:
         with urllib.request.urlopen(f"{url}/", timeout=PROBE_SECONDS):
             return True
@@ -71,8 +71,8 @@ def reachable(url: str) -> bool:
 
 def needs_cuda(requirement: str) -> bool:
     """Return True when the wheel that pip would take brings CUDA with it."""
-    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "-q",
-               "--dry-run", "--no-deps", "--ignore-installed", "--report", "-", requirement]  # fmt: skip
+    report = ["--dry-run", "--no-deps", "--ignore-installed", "--report", "-", requirement]
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "-q", *report]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"error: pip finds no {requirement}: {done.stderr.strip()[-300:]}")
@@ -82,7 +82,7 @@ def needs_cuda(requirement: str) -> bool:
 
 
 def install_cpu_torch(requirement: str) -> None:
-    """Install torch without CUDA, from PyTorch's CPU index or from pip's own if that has such a wheel."""
+    """Install torch without CUDA, from PyTorch's CPU index or, if it can, pip's own."""
     if platform.system() == "Darwin":
         pip(requirement)
     elif reachable(TORCH_CPU_INDEX):
@@ -91,17 +91,19 @@ def install_cpu_torch(requirement: str) -> None:
         pip(requirement)
     else:
         sys.exit(
-            f"error: no CPU build of {requirement} to be had: {TORCH_CPU_INDEX} does not answer, and "
-            "pip's index offers the CUDA build (several GB). Connect to the network, or put the "
-            "CPU wheel where pip finds it (PIP_FIND_LINKS)"
+            f"error: no CPU build of {requirement} to be had: {TORCH_CPU_INDEX} does not answer, "
+            "and pip's index offers the CUDA build (several GB). Connect to the network, or put "
+            "the CPU wheel where pip finds it (PIP_FIND_LINKS)"
         )
 
 
 def main() -> None:
     """Install what this machine needs, and say what was chosen."""
     gpu, colab = has_gpu(), on_colab()
-    chosen = "NVIDIA GPU found: CUDA build and Unsloth's GPU parts" if gpu else (
-        "no NVIDIA GPU: CPU build of torch, nothing of CUDA"
+    chosen = (
+        "NVIDIA GPU found: CUDA build and Unsloth's GPU parts"
+        if gpu
+        else ("no NVIDIA GPU: CPU build of torch, nothing of CUDA")
     )
     print(f"install: {chosen}{'; keeping what Colab ships' if colab else ''}", flush=True)
     plain, bare = select((ROOT / "requirements.txt").read_text(), gpu=gpu, colab=colab)

@@ -118,7 +118,11 @@ def finetune_gib(
     weights = shape.block_parameters * NF4_BYTES + shape.embedding_parameters * 2
     adapter = trainable * 16
     one_block = 2 * tokens * (10 * shape.hidden + 4 * shape.intermediate)
-    blocks = 2 * tokens * shape.hidden * shape.layers + one_block if checkpointing else shape.layers * one_block
+    blocks = (
+        2 * tokens * shape.hidden * shape.layers + one_block
+        if checkpointing
+        else shape.layers * one_block
+    )
     logits = tokens * shape.vocab * (2 + 4)
     return (weights + adapter + blocks + logits) / GIB + WORKSPACE_GIB
 

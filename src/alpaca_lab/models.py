@@ -98,7 +98,9 @@ def compute_dtype() -> "torch.dtype":
 
     if device() == "cpu":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return (
+        torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    )
 
 
 def peak_gib() -> float | None:
@@ -108,13 +110,30 @@ def peak_gib() -> float | None:
     return torch.cuda.max_memory_reserved() / 2**30 if device() == "cuda" else None
 
 
-def cap_memory(gib: float | None) -> None:
-    """Let this process take at most `gib` of the GPU, to stand for a smaller card; None: all."""
+def memory_gib(cap: float | None) -> float | None:
+    """Return the GiB of the GPU that this process may take, at most `cap`; None on a CPU."""
     import torch
 
-    if gib is not None and device() == "cuda":
+    if device() == "cpu":
+        return None
+    total = torch.cuda.get_device_properties(0).total_memory / 2**30
+    return total if cap is None else min(cap, total)
+
+
+def claim_device(cap: float | None) -> None:
+    """Set up this process for its device, before anything is loaded.
+
+    A GPU is taken up to `cap` GiB (None: all). A CPU is used with one thread: with more, a row's
+    place in the batch and the number of cores move the last bits of its logits, and then, rarely,
+    a token. One thread gives the same answers on every machine, whenever a sweep is resumed.
+    """
+    import torch
+
+    if device() == "cpu":
+        torch.set_num_threads(1)
+    elif cap is not None:
         total = torch.cuda.get_device_properties(0).total_memory / 2**30
-        torch.cuda.set_per_process_memory_fraction(min(1.0, gib / total))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total))
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
@@ -134,7 +153,7 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.pad_token = tokenizer.unk_token
         if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-            # Phi-2 has EOS alone. Its embedding has rows to spare, so a new token needs no resizing.
+            # Phi-2 has EOS alone, and rows to spare in its embedding: a new token fits.
             tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
     return tokenizer
 
@@ -333,7 +352,7 @@ def check_loaded(model: "PreTrainedModel", adapter: Path) -> None:
         if names != set(loaded):
             odd = sorted(names ^ set(loaded))
             raise SettingError(
-                f"{adapter} does not fit the base: {len(odd)} tensors differ in name, first {odd[0]}"
+                f"{adapter} does not fit the base: {len(odd)} tensors differ in name, as {odd[0]}"
             )
         for name in names:
             weight = loaded[name].detach().cpu()

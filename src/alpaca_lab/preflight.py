@@ -31,8 +31,10 @@ def table(study: StudySpec) -> pd.DataFrame:
         Columns "what", "needs", "here", "can run" ("yes", or "no: " and the reason).
     """
     gpu = environment.gpu()
-    memory = gpu["total_gib"] if gpu else environment.memory_gib()
-    here = f"{gpu['name']}, {memory} GiB" if gpu else f"CPU, {memory} GiB"
+    memory = (gpu["total_gib"] if gpu else environment.memory_gib()) or 0.0
+    if gpu and study.gpu_gib:
+        memory = min(memory, study.gpu_gib)
+    here = f"{gpu['name']}, {memory:.1f} GiB" if gpu else f"CPU, {memory:.1f} GiB"
     rows = []
     for model in study.models:
         shape = shape_of(model.source)
@@ -50,7 +52,7 @@ def table(study: StudySpec) -> pd.DataFrame:
         length = PROMPT_TOKENS + study.max_new_tokens
         value_bytes = 2 if gpu else 4
         slots = slots_that_fit(
-            shape, length=length, budget_gib=memory or 0, most=study.slots, bytes_per_value=value_bytes
+            shape, length=length, budget_gib=memory, most=study.slots, bytes_per_value=value_bytes
         )
         decode = decode_gib(shape, slots=max(slots, 1), length=length, bytes_per_value=value_bytes)
         slow = not gpu and shape.block_parameters > CPU_PARAMETERS
@@ -58,7 +60,7 @@ def table(study: StudySpec) -> pd.DataFrame:
         too_big = "no: more than this machine has; lower train.micro_batch_size"
         rows.append(
             (f"finetune {model.title}", f"{train:.1f} GiB", here,
-             reason or ("yes" if train <= (memory or 0) else too_big))
+             reason or ("yes" if train <= memory else too_big))
         )  # fmt: skip
         rows.append(
             (f"decode {model.title}, {max(slots, 1)} slots", f"{decode:.1f} GiB", here,
@@ -71,10 +73,16 @@ def table(study: StudySpec) -> pd.DataFrame:
 def _disk_row(study: StudySpec) -> tuple[str, str, str, str]:
     shapes = [shape_of(model.source) for model in study.models if not model.is_local]
     downloads = sum(
-        2 * (shape.block_parameters + shape.embedding_parameters) / 2**30 for shape in shapes if shape
+        2 * (shape.block_parameters + shape.embedding_parameters) / 2**30
+        for shape in shapes
+        if shape
     )
     need, free = 0.5 + downloads, environment.free_disk_gib(OUTPUTS)
-    verdict = "yes" if free > need else "no: free some space; weights of hub models count as not yet fetched"
+    verdict = (
+        "yes"
+        if free > need
+        else "no: free some space; weights of hub models count as not yet fetched"
+    )
     return "disk", f"{need:.1f} GiB", f"{free:.1f} GiB free", verdict
 
 
@@ -87,4 +95,6 @@ def require_feasible(study: StudySpec) -> None:
     found = table(study)
     for row in found.itertuples(index=False):
         if row[3] != "yes":
-            raise SettingError(f"{row[0]} needs {row[1]}, here is {row[2]}: {row[3].removeprefix('no: ')}")
+            raise SettingError(
+                f"{row[0]} needs {row[1]}, here is {row[2]}: {row[3].removeprefix('no: ')}"
+            )

@@ -9,6 +9,7 @@ from typing import Any
 from .config import (
     MINILM,
     PHI_LINEARS,
+    ROBERTA,
     TINY,
     DataSpec,
     ModelSpec,
@@ -17,12 +18,15 @@ from .config import (
     TrainSpec,
     require,
 )
+from .sweep import cells
 
 HUB_DATASETS = {
     "yahma/alpaca-cleaned": "12567cabf869d7c92e573c7c783905fc160e9639",
     "tatsu-lab/alpaca": "dce01c9b08f87459cf36a430d809084718273017",
 }
 """Hub datasets known by name, each pinned to a commit."""
+
+ENCODERS = {encoder.name: encoder for encoder in (MINILM, ROBERTA)}
 
 MODELS: dict[str, ModelSpec] = {
     spec.key: spec
@@ -101,7 +105,8 @@ def configure(
         data: As for `parse_data`; "" keeps the profile's.
         name: Folder below results/; "" keeps the profile's name.
         changes: {field: value}, a field of a part written with a dot: {"train.epochs": 1}. A value
-            may be text, as typed in a shell or a form: "1", "(0.5, 1.0)", "None".
+            may be text, as typed in a shell or a form: "1", "(0.5, 1.0)", "None"; "" keeps the
+            profile's. "encoder" takes a key of `ENCODERS`.
 
     Raises:
         SettingError: If a name is unknown, or a value does not fit.
@@ -119,6 +124,13 @@ def configure(
     if name:
         study = replace(study, name=name)
     for field, value in (changes or {}).items():
+        if value == "":
+            continue
+        if field == "encoder":
+            known = ", ".join(ENCODERS)
+            require(value in ENCODERS, f'unknown encoder "{value}": choose from {known}')
+            study = replace(study, encoder=ENCODERS[value])
+            continue
         part, _, inner = field.partition(".")
         if inner:
             nested = getattr(study, part, None)
@@ -126,6 +138,7 @@ def configure(
             study = replace(study, **{part: _changed(nested, inner, value, field)})
         else:
             study = _changed(study, part, value, field)
+    tuple(cells(study))  # a bad value in the last axis fails here, not after hours
     return study
 
 

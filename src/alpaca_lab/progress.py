@@ -1,4 +1,4 @@
-"""One progress bar for three places: a terminal, a notebook, and a stage run as a process of its own.
+"""One progress bar for three places: a terminal, a notebook, a stage in a process of its own.
 
 A saved notebook must show the finished bar, so in a notebook it is one HTML line updated in place:
 a widget would be saved as "0%" or as an error. A stage's process writes its bar as JSON lines,
@@ -15,7 +15,7 @@ import tqdm.std
 
 PIPE_VARIABLE = "ALPACA_LAB_PROGRESS"
 """Set to "json" in the environment of a stage whose parent draws its bar."""
-MARK = "\x1eprogress "
+MARK = "\x01progress "
 """Starts a line of standard output that is a bar's state and not text."""
 
 
@@ -37,7 +37,9 @@ class Bar(tqdm.std.tqdm):
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Draw the bar's present state."""
         if self._piped:
-            state = {name: self.format_dict[name] for name in ("n", "total", "prefix", "unit", "postfix")}
+            state = {
+                name: self.format_dict[name] for name in ("n", "total", "prefix", "unit", "postfix")
+            }
             print(MARK + json.dumps(state), flush=True)
         elif in_notebook():
             self._display_html()
@@ -76,10 +78,16 @@ def redraw(bar: Bar | None, line: str) -> Bar:
     """
     state = json.loads(line.removeprefix(MARK))
     description = state["prefix"].removesuffix(": ")
-    if bar is None or (bar.desc or "").removesuffix(": ") != description or bar.total != state["total"]:
+    if (
+        bar is None
+        or (bar.desc or "").removesuffix(": ") != description
+        or bar.total != state["total"]
+    ):
         if bar is not None:
             bar.close()
-        bar = Bar(total=state["total"], desc=description, unit=state["unit"] or "it", initial=state["n"])
+        bar = Bar(
+            total=state["total"], desc=description, unit=state["unit"] or "it", initial=state["n"]
+        )
     if state["postfix"]:
         bar.set_postfix_str(state["postfix"], refresh=False)
     bar.update(state["n"] - bar.n)

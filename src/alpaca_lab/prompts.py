@@ -1,4 +1,4 @@
-"""The two Alpaca templates. The prompt ends in a newline, so that prompt and response tokenise apart.
+"""The two Alpaca templates. A prompt ends in a newline, so that the response tokenises apart.
 
 Source: Stanford Alpaca, https://github.com/tatsu-lab/stanford_alpaca. The one departure is the
 newline after "### Response:": without it 3% of the rows tokenise across the boundary.
@@ -20,7 +20,7 @@ TEMPLATE_HASH = fingerprint({"with_input": WITH_INPUT, "without_input": WITHOUT_
 
 
 def render_prompt(instruction: str, input: str = "") -> str:
-    """Return the text a model reads before it answers; it ends in "### Response:\\n".
+    """Return the text a model reads before it answers; it ends in a newline.
 
     Args:
         instruction: What to do.

@@ -1,6 +1,6 @@
 """From a table's data frame to the page that people read: grid, reading, reasons, provenance."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,7 +147,7 @@ def verdict(frame: pd.DataFrame, provenance: Provenance) -> str:
     )
 
 
-def training(frame: pd.DataFrame, provenance: Provenance) -> str:
+def training(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
     """Return the table of what was trained and how the loss fell."""
     header = (
         "Model", "adapted layers", "trainable parameters", "train rows", "steps",
@@ -155,7 +155,7 @@ def training(frame: pd.DataFrame, provenance: Provenance) -> str:
     )  # fmt: skip
     rows = [
         (
-            _title(row["model"], provenance),
+            escape(titles[row["model"]]),
             *(
                 BLANK if pd.isna(row[name]) else f"{int(row[name]):,}"
                 for name in ("adapted_layers", "trainable_parameters", "train_rows", "steps")
@@ -173,24 +173,24 @@ def training(frame: pd.DataFrame, provenance: Provenance) -> str:
     )
 
 
-def training_cost(frame: pd.DataFrame, provenance: Provenance) -> str:
+def training_cost(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
     """Return the table of seconds and memory of each finetune."""
     rows = [
-        (_title(row["model"], provenance), number(row["wall_s"]), number(row["peak_gib"]))
+        (escape(titles[row["model"]]), number(row["wall_s"]), number(row["peak_gib"]))
         for _, row in frame.iterrows()
     ]
     table = grid(("Model", "wall seconds", "peak GiB"), rows)
     return _plain("What each finetune took", table, frame, "", "peak GiB is measured on a GPU only")
 
 
-def cost(frame: pd.DataFrame, provenance: Provenance) -> str:
+def cost(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
     """Return the table of what each cell took to decode."""
     header = (
         "Model", "cell", "answers", "new tokens", "wall seconds", "tokens per second", "peak GiB",
     )  # fmt: skip
     rows = [
         (
-            _title(row["model"], provenance),
+            escape(titles[row["model"]]),
             row["cell"],
             f"{row['answers']:,}",
             BLANK if pd.isna(row["new_tokens"]) else f"{int(row['new_tokens']):,}",

@@ -8,6 +8,8 @@ Each table is a long CSV, and a Markdown page rendered from that CSV and nothing
 
 import html
 import math
+from collections.abc import Callable
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ import pandas as pd
 from . import figures, render, tables
 from .config import StudySpec, study_from_dict
 from .store import Record, RecordError, write_atomically
-from .sweep import AXES, GREEDY
+from .sweep import AXES, BASE, GREEDY
 
 if TYPE_CHECKING:
     from IPython.display import HTML, Markdown
@@ -38,25 +40,32 @@ def build(record: Record) -> None:
     Raises:
         RecordError: If a run is missing, not scored, or changed since it was sealed.
     """
+    build_training(record)
     evidence = tables.load(record)
-    frames = _frames(record, evidence)
-    measured = {
-        "performance/cost": tables.cost_table(evidence),
-        "performance/training": tables.training_cost_table(record, evidence.spec),
-    }
-    pages = _pages(frames | measured, _provenance(evidence, frames))
-    for name, by_ending in pages.items():
-        for ending, content in by_ending.items():
-            write_atomically(_path(record, name, ending), content)
     titles = _titles(evidence.spec)
-    losses = {key: record.training(key)[1] for key in titles}
+    frames = _score_frames(evidence)
+    _write(record, _score_pages(evidence, frames))
+    cost = tables.cost_table(evidence)
+    _write(record, {"performance/cost": _page(cost, lambda frame: render.cost(frame, titles))})
     drawn = {axis: figures.axis(frames[axis], titles=titles) for axis in AXES}
-    drawn |= {
-        "main": figures.main(frames["main"], titles=titles),
-        "loss": figures.loss(losses, titles=titles),
-    }
+    drawn["main"] = figures.main(frames["main"], titles=titles)
     for name, content in drawn.items():
         write_atomically(record.figure(name), content)
+
+
+def build_training(record: Record) -> None:
+    """Write the tables and the figure of the finetunes, which need no answer and no score.
+
+    Raises:
+        RecordError: If a model of the study is not finetuned.
+    """
+    spec = study_from_dict(record.index()["spec"])
+    titles = _titles(spec)
+    cost = tables.training_cost_table(record, spec)
+    pages = {"performance/training": _page(cost, lambda frame: render.training_cost(frame, titles))}
+    _write(record, {"training": _training_page(record, spec)} | pages)
+    losses = {key: record.training(key)[1] for key in titles}
+    write_atomically(record.figure("loss"), figures.loss(losses, titles=titles))
 
 
 def check(record: Record) -> list[str]:
@@ -70,8 +79,8 @@ def check(record: Record) -> list[str]:
         RecordError: If a run is missing, not scored, or changed since it was sealed.
     """
     evidence = tables.load(record)
-    frames = _frames(record, evidence)
-    pages = _pages(frames, _provenance(evidence, frames))
+    pages = _score_pages(evidence, _score_frames(evidence))
+    pages["training"] = _training_page(record, evidence.spec)
     return [
         name
         for name, by_ending in pages.items()
@@ -128,7 +137,7 @@ def examples(record: Record, n: int = 3) -> "HTML":
     questions = record.questions()[:n]
     columns = {}
     for model in spec.models:
-        for cell, label in ((tables.BASE, "untuned"), (GREEDY, "finetuned")):
+        for cell, label in ((BASE, "untuned"), (GREEDY, "finetuned")):
             run_id = index["runs"].get(model.key, {}).get(cell)
             answers = record.run(run_id).answers() if run_id else []
             columns[f"{model.title}, {label}"] = {row["id"]: row for row in answers}
@@ -165,12 +174,24 @@ def _text(text: str) -> str:
     return shown.replace("$", "<span>$</span>")
 
 
-def _frames(record: Record, evidence: tables.Evidence) -> dict[str, pd.DataFrame]:
+def _score_frames(evidence: tables.Evidence) -> dict[str, pd.DataFrame]:
+    return {"main": tables.main_table(evidence), **tables.axis_tables(evidence)}
+
+
+def _score_pages(
+    evidence: tables.Evidence, frames: dict[str, pd.DataFrame]
+) -> dict[str, dict[str, str]]:
+    provenance = _provenance(evidence, frames)
+    renderers = dict.fromkeys(AXES, render.axis) | {"main": render.main}
     return {
-        "main": tables.main_table(evidence),
-        **tables.axis_tables(evidence),
-        "training": tables.training_table(record, evidence.spec),
+        name: _page(frame, partial(renderers[name], provenance=provenance))
+        for name, frame in frames.items()
     }
+
+
+def _training_page(record: Record, spec: StudySpec) -> dict[str, str]:
+    titles = _titles(spec)
+    return _page(tables.training_table(record, spec), lambda frame: render.training(frame, titles))
 
 
 def _provenance(evidence: tables.Evidence, frames: dict[str, pd.DataFrame]) -> render.Provenance:
@@ -187,21 +208,16 @@ def _titles(spec: StudySpec) -> dict[str, str]:
     return {model.key: model.title for model in spec.models}
 
 
-def _pages(
-    frames: dict[str, pd.DataFrame], provenance: render.Provenance
-) -> dict[str, dict[str, str]]:
-    """The content of each table's two files. The page is rendered from the CSV's own text."""
-    renderers = dict.fromkeys(AXES, render.axis) | {
-        "main": render.main,
-        "training": render.training,
-        "performance/cost": render.cost,
-        "performance/training": render.training_cost,
-    }
-    pages = {}
-    for name, frame in frames.items():
-        text = frame.to_csv(index=False, lineterminator="\n")
-        pages[name] = {"csv": text, "md": renderers[name](_parse(text), provenance)}
-    return pages
+def _page(frame: pd.DataFrame, renderer: Callable[[pd.DataFrame], str]) -> dict[str, str]:
+    """Return a table's two files by ending. The page is rendered from the CSV's own text."""
+    text = frame.to_csv(index=False, lineterminator="\n")
+    return {"csv": text, "md": renderer(_parse(text))}
+
+
+def _write(record: Record, pages: dict[str, dict[str, str]]) -> None:
+    for name, by_ending in pages.items():
+        for ending, content in by_ending.items():
+            write_atomically(_path(record, name, ending), content)
 
 
 def _parse(text: str) -> pd.DataFrame:

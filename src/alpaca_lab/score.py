@@ -44,13 +44,16 @@ def score(study: StudySpec, *, record: Record, similarity: Similarity | None = N
         similarity: Stands in for BERTScore by `study.encoder`; the manifest then names it instead.
 
     Raises:
-        RecordError: If answers are missing, double or unknown, or if a sealed run was changed
-            or was scored by another encoder.
+        RecordError: If answers are missing, double or unknown, a reference is empty, or a sealed
+            run was changed or was scored by another encoder.
         SettingError: If the encoder cannot be loaded.
     """
     if not any(model != CONTROL for model in record.index()["runs"]):
         raise RecordError(f"no answers in {record.folder}; run `python -m alpaca_lab generate`")
     questions = {question["id"]: question for question in record.questions()}
+    blank = [key for key, question in questions.items() if not question["reference"].strip()]
+    if blank:
+        raise RecordError(f"question {blank[0]} has an empty reference; prepare the study again")
     _answer_control(questions, record=record)
     encoder = _encoder_facts(study.encoder, similarity)
     pending, answers = {}, {}
@@ -166,9 +169,7 @@ def _answer_control(questions: Mapping[str, Mapping[str, Any]], *, record: Recor
                     "finish_reason": None,
                 }
             )
-    index = record.index()
-    if index["runs"].get(CONTROL) != {EMPTY: run.id}:
-        record.write_index(index | {"runs": index["runs"] | {CONTROL: {EMPTY: run.id}}})
+    record.add_runs(CONTROL, {EMPTY: run.id})
 
 
 def _checked_answers(

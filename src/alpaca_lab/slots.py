@@ -12,8 +12,11 @@ slot without a job computes along and is not read.
 
 **Why not a ring.** A shared write column (step mod C) makes the write a copy instead of a scatter,
 but an answer's columns then depend on when it was seated, and so does the order in which attention
-sums them. With own columns a row's arithmetic depends on neither its neighbours nor the time: the
-answers are the same bits whatever shares the batch, and there is no wrap-around to get wrong.
+sums them. With own columns a row's arithmetic depends on neither its neighbours nor the time, and
+there is no wrap-around to get wrong. On one CPU thread the logits are the same bits whatever shares
+the batch (tested). Where a matrix product treats rows unequally, by the number of slots or by
+splitting them among threads, the place of a row can change a float32 logit by 1e-5, and with it
+a token only where two are that close.
 
 **Prompts.** A sweep asks one question dozens of times. Its prompt is prefilled once, alone, so that
 its values depend on nothing else, and copied into each slot that takes a job of it. Only the

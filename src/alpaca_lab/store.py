@@ -1,6 +1,6 @@
 """The record: the only module that knows paths in results/. Append, resume, seal, verify.
 
-A run is one cell of the sweep for one model, in a folder named by the fingerprint of what was asked.
+A run is one cell of the sweep for one model; the fingerprint of what was asked names its folder.
 
     request.json     what was asked, written first
     answers.jsonl    one line per answer, appended as it is finished
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from .config import ROOT, fingerprint
 
@@ -26,7 +27,7 @@ RESULTS = ROOT / "results"
 OUTPUTS = ROOT / "outputs"
 MANIFEST = "manifest.json"
 CONTROL = "control"
-"""The model key under which study.json lists runs that no model answered, such as the empty answer."""
+"""The model key in study.json of runs that no model answered, such as the empty answer."""
 
 
 class RecordError(ValueError):
@@ -77,7 +78,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def append_line(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one JSON line and flush it to the operating system, so that a kill loses at most it."""
+    """Append one JSON line and hand it to the operating system: a kill loses at most this line."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -173,12 +174,11 @@ class Run:
             raise RecordError(f"run {self.id} is sealed; a finished run is never changed")
         names = ("request.json", "answers.jsonl", "sessions.jsonl", "scores.parquet")
         hashes = {
-            name: sha256_file(self.folder / name)
-            for name in names
-            if (self.folder / name).exists()
+            name: sha256_file(self.folder / name) for name in names if (self.folder / name).exists()
         }
         write_json(
-            self.folder / MANIFEST, {"run": self.id, "request": self.request(), **facts, "sha256": hashes}
+            self.folder / MANIFEST,
+            {"run": self.id, "request": self.request(), **facts, "sha256": hashes},
         )
 
     def manifest(self) -> dict[str, Any]:
@@ -251,6 +251,15 @@ class Record:
     def index(self) -> dict[str, Any]:
         """Return study.json."""
         return read_json(self.folder / "study.json")
+
+    def add_runs(self, model: str, runs: Mapping[str, str]) -> None:
+        """Enter {cell name: run id} of one model in study.json, in place of what stood there.
+
+        Under a lock: several models may be decoded at the same time.
+        """
+        with FileLock(self.folder / ".study.lock"):
+            index = self.index()
+            self.write_index(index | {"runs": index["runs"] | {model: dict(runs)}})
 
     def runs(self) -> Iterator[tuple[str, str, Run]]:
         """Yield (model key, cell name, run) for every cell that the study's tables hold."""

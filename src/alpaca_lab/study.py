@@ -1,27 +1,17 @@
 """The stages of a study in order. What is done is not done again.
 
-Each heavy stage is a process of its own: GPU memory is really free between models, Unsloth's
-patches never reach decoding, a crash costs one stage, an interrupt is clean, and the command that
-runs here is the one that `accelerate launch` or a batch queue runs.
+Each heavy stage is a process of its own, started with the very command that a user, a batch queue
+or `accelerate launch` would run.
 """
 
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from . import data, finetune, progress, report
-from .config import StudySpec, as_dict
+from . import data, environment, finetune, report
+from .config import ModelSpec, StudySpec, as_dict
+from .processes import run_stages
 from .store import OUTPUTS, Record
-
-LOGS = OUTPUTS / "logs"
-
-
-class StageError(RuntimeError):
-    """A stage's process ended in an error. The message is its own, with the log's place."""
 
 
 def prepare(study: StudySpec, *, record: Record) -> data.Dataset:
@@ -41,26 +31,27 @@ def prepare(study: StudySpec, *, record: Record) -> data.Dataset:
     record.write_questions(questions)
     record.write_index({**index, "runs": known.get("runs", {}) if same else {}})
     if len(questions) < study.questions:
-        print(f"{study.questions} questions asked for, the test split has {len(questions)}: all are taken")
+        asked = f"{study.questions} questions asked for"
+        print(f"{asked}, the test split has {len(questions)}: all are taken")
     return rows
 
 
 def finetune_models(study: StudySpec, *, record: Record) -> None:
-    """Finetune every model of the study, each in a process of its own."""
-    for model in study.models:
-        if not finetune.is_done(study, model.key, record=record):
-            run_stage("finetune", record=record, model=model.key)
+    """Finetune every model of the study that is not finetuned by this very recipe."""
+    todo = [
+        model for model in study.models if not finetune.is_done(study, model.key, record=record)
+    ]
+    _run("finetune", todo, record=record)
 
 
 def generate_answers(study: StudySpec, *, record: Record) -> None:
-    """Decode every cell of every model, each model in a process of its own."""
-    for model in study.models:
-        run_stage("generate", record=record, model=model.key)
+    """Decode every cell of every model."""
+    _run("generate", study.models, record=record)
 
 
 def score_answers(*, record: Record) -> None:
-    """Score what is not scored yet, in a process of its own."""
-    run_stage("score", record=record)
+    """Score what is not scored yet."""
+    run_stages({"score": ["score", *_of(record)]}, logs=_logs(record), width=1)
 
 
 def run(study: StudySpec, *, record: Record) -> None:
@@ -72,65 +63,16 @@ def run(study: StudySpec, *, record: Record) -> None:
     report.build(record)
 
 
-def run_stage(stage: str, *, record: Record, model: str | None = None) -> None:
-    """Run `python -m alpaca_lab STAGE` on a prepared study, and show its progress here.
-
-    Args:
-        stage: "finetune", "generate" or "score".
-        record: The prepared study's folder.
-        model: One model's key, for the stages that take one.
-
-    Raises:
-        StageError: If the stage fails, with its own last sentence.
-    """
-    name = f"{stage}-{model}" if model else stage
-    log = LOGS / record.folder.name / f"{name}.log"
-    command = [sys.executable, "-m", "alpaca_lab", stage, "--spec", str(record.folder / "study.json")]
-    status, seconds = _watch(command + (["--only", model] if model else []), log=log)
-    if status != 0:
-        raise StageError(f"{name}: {_last_words(log)} (log: {log})")
-    print(f"{name}: done in {seconds:.0f} s")
+def _run(stage: str, models: Iterable[ModelSpec], *, record: Record) -> None:
+    """Run a stage for each model: one at a time on a GPU, side by side on the cores of a CPU."""
+    stages = {f"{stage}-{m.key}": [stage, *_of(record), "--only", m.key] for m in models}
+    width = 1 if environment.gpu() else os.cpu_count() or 1
+    run_stages(stages, logs=_logs(record), width=width)
 
 
-def _watch(command: Sequence[str], *, log: Path) -> tuple[int, float]:
-    """Run a command, draw its bars, log the rest; return its exit status and seconds."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    started, bar = time.monotonic(), None
-    environment = os.environ | {progress.PIPE_VARIABLE: "json", "PYTHONUNBUFFERED": "1"}
-    with log.open("w", encoding="utf-8", errors="replace") as file:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=file,
-            env=environment,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
-        try:
-            for line in process.stdout:
-                if line.startswith(progress.MARK):
-                    bar = progress.redraw(bar, line)
-                else:
-                    file.write(line)
-                    file.flush()
-            process.wait()
-        except BaseException:
-            # Interrupted: let the stage finish its line and leave, before we do.
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            raise
-        finally:
-            if bar is not None:
-                bar.close()
-    return process.returncode, time.monotonic() - started
+def _of(record: Record) -> list[str]:
+    return ["--spec", str(record.folder / "study.json")]
 
 
-def _last_words(log: Path) -> str:
-    """Return the sentence a failed stage ended with."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error: ")]
-    return errors[-1].removeprefix("error: ") if errors else (lines or ["it left no output"])[-1]
+def _logs(record: Record) -> Path:
+    return OUTPUTS / "logs" / record.folder.name

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from .config import DecodeSetting, StudySpec
 
 GREEDY = "greedy"
+BASE = "base"
+"""Name of the cell of the untuned base, decoded greedily: what finetuning is compared with."""
 AXES = ("temperature", "num_beams", "top_k")
 NEARLY_GREEDY_REPEATS = 2
 
@@ -39,7 +41,7 @@ def cells(study: StudySpec) -> Iterator[Cell]:
         SettingError: If a value is out of range.
 
     Example:
-        >>> from alpaca_lab.config import PROFILES
+        >>> from alpaca_lab.profiles import PROFILES
         >>> [cell.name for cell in cells(PROFILES["smoke"])][:3]
         ['greedy', 'temperature=0.001', 'temperature=0.25']
     """
@@ -49,14 +51,20 @@ def cells(study: StudySpec) -> Iterator[Cell]:
     for temperature in study.temperatures:
         setting = DecodeSetting(do_sample=True, temperature=temperature, max_new_tokens=budget)
         # Almost every draw at .001 is the greedy token: a third answer would tell nothing.
-        repeats = min(study.repeats, NEARLY_GREEDY_REPEATS) if temperature <= 0.01 else study.repeats
-        yield _cell("temperature", temperature, setting, repeats)
+        most = NEARLY_GREEDY_REPEATS if temperature <= 0.01 else study.repeats
+        yield _cell("temperature", temperature, setting, min(study.repeats, most))
     for num_beams in study.beams:
         setting = DecodeSetting(num_beams=num_beams, max_new_tokens=budget)
         yield _cell("num_beams", num_beams, setting, 1)
     for top_k in study.top_ks:
         setting = DecodeSetting(do_sample=True, top_k=top_k, max_new_tokens=budget)
         yield _cell("top_k", top_k, setting, study.repeats)
+
+
+def untuned(study: StudySpec) -> Cell:
+    """Return the cell of the untuned base, decoded greedily; it belongs to no axis."""
+    setting = DecodeSetting(max_new_tokens=study.max_new_tokens)
+    return Cell(name=BASE, axis=None, value=None, setting=setting, repeats=1)
 
 
 def _cell(axis: str, value: float, setting: DecodeSetting, repeats: int) -> Cell:

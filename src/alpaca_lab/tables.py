@@ -13,9 +13,8 @@ from . import stats
 from .config import StudySpec, study_from_dict
 from .estimates import PRIMARY, Scored, differences, estimates
 from .store import CONTROL, MANIFEST, Record, RecordError
-from .sweep import AXES, GREEDY, Cell, cells
+from .sweep import AXES, BASE, GREEDY, Cell, cells
 
-BASE = "base"
 EMPTY = "empty"
 COLUMNS = (
     "model", "axis", "value", "metric", "n", "answers", "missing", "repeats",

@@ -1,0 +1,133 @@
+"""Stages as processes of their own: started side by side, their bars drawn here, their words kept.
+
+GPU memory is really free when a process has ended, Unsloth's patches never reach decoding, a crash
+costs one stage, and an interrupt is clean.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Queue
+from typing import IO
+
+from . import progress
+
+GRACE_SECONDS = 20
+"""What an interrupted stage is given to finish its line and leave."""
+
+
+class StageError(RuntimeError):
+    """A stage's process ended in an error. The message is its own, with the log's place."""
+
+
+@dataclass
+class _Stage:
+    """A running process, its log and the bar that is drawn for it."""
+
+    name: str
+    process: subprocess.Popen
+    log: IO[str]
+    started: float = field(default_factory=time.monotonic)
+    bar: progress.Bar | None = None
+
+    def show(self, line: str) -> None:
+        """Draw a line that is a bar's state, and log any other."""
+        if line.startswith(progress.MARK):
+            self.bar = progress.redraw(self.bar, line)
+        else:
+            self.log.write(line)
+            self.log.flush()
+
+    def close(self) -> None:
+        """Release the bar and the log of a process that has ended."""
+        if self.bar is not None:
+            self.bar.close()
+        self.log.close()
+
+
+def run_stages(stages: Mapping[str, Sequence[str]], *, logs: Path, width: int) -> None:
+    """Run `python -m alpaca_lab ARGUMENTS` for each stage, at most `width` at a time.
+
+    Args:
+        stages: {name: arguments}; the name is what is printed, and names the log.
+        logs: Folder for what the stages print, one file each.
+        width: Processes side by side, >= 1.
+
+    Raises:
+        StageError: When a stage fails; those beside it are stopped, and go on when run again.
+    """
+    waiting, running = dict(stages), {}
+    lines: Queue[tuple[str, str | None]] = Queue()
+    try:
+        while waiting or running:
+            while waiting and len(running) < width:
+                name = next(iter(waiting))
+                running[name] = _start(name, waiting.pop(name), logs=logs, lines=lines)
+            name, line = lines.get()
+            stage = running[name]
+            if line is not None:
+                stage.show(line)
+                continue
+            status = stage.process.wait()
+            del running[name]
+            stage.close()
+            if status != 0:
+                raise StageError(f"{name}: {_last_words(logs, name)} (log: {_log(logs, name)})")
+            print(f"{name}: done in {time.monotonic() - stage.started:.0f} s", flush=True)
+    finally:
+        _stop(running.values())
+
+
+def _start(
+    name: str, arguments: Sequence[str], *, logs: Path, lines: "Queue[tuple[str, str | None]]"
+) -> _Stage:
+    """Start a stage, and a thread that passes on its lines and then None."""
+    logs.mkdir(parents=True, exist_ok=True)
+    log = _log(logs, name).open("w", encoding="utf-8", errors="replace")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "alpaca_lab", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=os.environ | {progress.PIPE_VARIABLE: "json", "PYTHONUNBUFFERED": "1"},
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+    def read() -> None:
+        for line in process.stdout:
+            lines.put((name, line))
+        lines.put((name, None))
+
+    threading.Thread(target=read, daemon=True).start()
+    return _Stage(name=name, process=process, log=log)
+
+
+def _stop(stages: Sequence[_Stage]) -> None:
+    """Interrupt what still runs: each stage keeps what it has finished."""
+    for stage in stages:
+        stage.process.send_signal(signal.SIGINT)
+    for stage in stages:
+        try:
+            stage.process.wait(timeout=GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            stage.process.kill()
+        stage.close()
+
+
+def _log(logs: Path, name: str) -> Path:
+    return logs / f"{name}.log"
+
+
+def _last_words(logs: Path, name: str) -> str:
+    """Return the sentence that a failed stage ended with."""
+    text = _log(logs, name).read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    return errors[-1].removeprefix("error: ") if errors else (lines or ["it left no output"])[-1]

@@ -1,0 +1,87 @@
+"""A finetune leaves a whole record or none, and the same finetune is not paid for twice."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alpaca_lab import finetune
+from alpaca_lab.config import TINY, SettingError
+from alpaca_lab.memory import Shape
+from alpaca_lab.models import read_shape
+
+pytestmark = pytest.mark.model
+
+
+def test_manifest_counts_what_was_trained(finetuned):
+    study, _, manifest = finetuned
+    shape: Shape = read_shape(TINY / "llama")
+    targets = study.models[0].lora_targets
+    assert manifest["adapted_layers"] == shape.adapted_layers(targets)
+    assert manifest["trainable_parameters"] == shape.lora_parameters(16, targets)
+    assert manifest["steps"] == 4
+    assert 0 < manifest["response_tokens"] < manifest["tokens"]
+    assert (manifest["rows_cut"], manifest["rows_dropped"]) == (0, 0)
+
+
+def test_loss_table_has_every_step_and_the_validation_loss(finetuned):
+    _, record, manifest = finetuned
+    _, losses = record.training("tiny-llama")
+    train, validation = (losses[losses["kind"] == kind] for kind in ("train", "validation"))
+    assert list(train["step"]) == [1, 2, 3, 4]
+    assert list(validation["step"]) == [2, 4]
+    assert manifest["best_validation_loss"] == pytest.approx(validation["loss"].min())
+
+
+def test_adapter_is_safetensors_and_nothing_is_left_over(finetuned):
+    adapter = Path(finetuned[2]["adapter"]["folder"])
+    names = {path.name for path in adapter.iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json"} <= names
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
+    assert not (adapter.parent / "checkpoints").exists()
+
+
+def test_same_finetune_is_not_done_again(finetuned, monkeypatch):
+    study, record, manifest = finetuned
+    monkeypatch.setattr(finetune, "_train", lambda *_, **__: pytest.fail("trained again"))
+    assert finetune.is_done(study, "tiny-llama", record=record)
+    assert finetune.finetune(study, "tiny-llama", record=record)["adapter"] == manifest["adapter"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: replace(s, lora=replace(s.lora, rank=8)),
+        lambda s: replace(s, train=replace(s.train, seed=1)),
+        lambda s: replace(s, data=replace(s.data, max_train_rows=10)),
+    ],
+)
+def test_changed_recipe_is_another_finetune(finetuned, change):
+    study, record, _ = finetuned
+    assert not finetune.is_done(change(study), "tiny-llama", record=record)
+
+
+def test_damaged_adapter_is_not_taken_for_done(finetuned):
+    _, _, manifest = finetuned
+    folder = Path(manifest["adapter"]["folder"]).parent
+    weights = folder / "adapter" / finetune.WEIGHTS
+    whole = weights.read_bytes()
+    try:
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert not finetune.is_whole(folder)
+    finally:
+        weights.write_bytes(whole)
+    assert finetune.is_whole(folder)
+
+
+def test_prompts_that_do_not_fit_are_refused(finetuned):
+    study, record, _ = finetuned
+    short = replace(study, train=replace(study.train, max_length=16))
+    with pytest.raises(SettingError, match="no prompt is shorter than max_length=16"):
+        finetune.finetune(short, "tiny-llama", record=record)
+
+
+def test_unknown_model_is_named(finetuned):
+    study, record, _ = finetuned
+    with pytest.raises(SettingError, match='no model "gpt-2": choose from tiny-llama'):
+        finetune.finetune(study, "gpt-2", record=record)

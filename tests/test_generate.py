@@ -1,0 +1,288 @@
+"""The generate stage with a fake model: what is asked for, recorded, and never asked twice."""
+
+import hashlib
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from alpaca_lab import generate as stage
+from alpaca_lab.config import ModelSpec, SettingError, StudySpec
+from alpaca_lab.slots import Finished
+from alpaca_lab.store import Record, RecordError
+from alpaca_lab.sweep import cells
+
+FOLDER = "/nowhere/tiny"
+QUESTIONS = [
+    {"id": f"q{n}", "cluster": f"q{n}", "instruction": f"say {n}", "input": "", "reference": str(n)}
+    for n in range(5)
+]
+STUDY = StudySpec(
+    name="test",
+    models=(ModelSpec(key="tiny", title="Tiny", source=FOLDER),),
+    temperatures=(0.001, 1.0),
+    beams=(2, 4),
+    top_ks=(4,),
+    questions=5,
+    repeats=3,
+    max_new_tokens=8,
+)
+EXPECTED = 5 * (1 + 2 + 3 + 1 + 1 + 3 + 1)  # greedy, T .001, T 1, two beams, top-k, base
+
+
+class FakeDecoder:
+    """Answers with numbers made from the job, the tuned model differently from the base."""
+
+    dtype, device = "float32", "cpu"
+    calls: list = []
+    stop_after: int | None = None
+
+    def __init__(self, spec, adapter, study):
+        self.spec, self.adapter = spec, adapter
+
+    def encode(self, question):
+        return tuple(question["instruction"].encode())
+
+    def answers(self, jobs):
+        type(self).calls.append(list(jobs))
+        for n, job in enumerate(jobs):
+            if type(self).stop_after == n:
+                raise KeyboardInterrupt
+            seen = (self.adapter is None, job.setting, job.repeat, job.prompt_ids)
+            digest = hashlib.sha256(repr(seen).encode()).digest()
+            ids = tuple(digest[: digest[0] % 4])  # an empty one now and then
+            yield Finished(job=job, ids=ids, n_new_tokens=len(ids) + 1, finish_reason="eos")
+
+    def text(self, ids):
+        return " ".join(map(str, ids))
+
+    def peak_gib(self):
+        return None
+
+
+@pytest.fixture(autouse=True)
+def _fresh_fake(monkeypatch):
+    monkeypatch.setattr(FakeDecoder, "calls", [])
+    monkeypatch.setattr(FakeDecoder, "stop_after", None)
+
+
+@pytest.fixture
+def record(tmp_path):
+    return new_record(tmp_path / "a")
+
+
+def new_record(folder, *, adapter="a" * 64):
+    record = Record(folder)
+    record.write_questions(QUESTIONS)
+    record.write_index({"spec": {}, "data": {"sha256": "d"}, "runs": {"control": {"empty": "0"}}})
+    weights = {"folder": "outputs/x/adapter", "sha256": adapter}
+    manifest = {"adapter": weights, "base": {"source": "b"}}
+    record.write_training("tiny", manifest, pd.DataFrame({"step": [1], "loss": [1.0]}))
+    return record
+
+
+def generate(record, study=STUDY, open_decoder=FakeDecoder):
+    return stage.generate(study, "tiny", record=record, open_decoder=open_decoder)
+
+
+def rows(record):
+    """Return {cell: {(id, repeat): the answer's line}} of the tiny model."""
+    found = {}
+    for cell, run in runs_of(record):
+        lines = run.answers()
+        found[cell] = {(line["id"], line["repeat"]): line for line in lines}
+        assert len(found[cell]) == len(lines), f"{cell} holds an answer twice"
+    return found
+
+
+def runs_of(record):
+    for cell, run_id in record.index()["runs"]["tiny"].items():
+        yield cell, record.run(run_id)
+
+
+def test_every_cell_is_answered_once_for_each_question_and_repeat(record):
+    summary = generate(record)
+    found = rows(record)
+    repeats = {cell.name: cell.repeats for cell in cells(STUDY)} | {"base": 1}
+    assert repeats["temperature=0.001"] == 2 and repeats["temperature=1"] == 3
+    assert set(found) == set(repeats)
+    for cell, lines in found.items():
+        assert set(lines) == {(q["id"], r) for q in QUESTIONS for r in range(repeats[cell])}
+    assert summary["answers"] == EXPECTED == sum(summary["counts"].values())
+    assert set(summary["counts"]) == {"ok", "empty"}
+
+
+def test_an_answer_line_holds_what_was_decoded(record):
+    generate(record)
+    line = next(line for line in rows(record)["greedy"].values() if line["status"] == "ok")
+    assert set(line) == {
+        "id", "repeat", "status", "text", "ids_sha256", "n_new_tokens", "finish_reason",
+    }  # fmt: skip
+    ids = line["text"].split()
+    assert line["n_new_tokens"] == len(ids) + 1
+    assert line["ids_sha256"] == hashlib.sha256(",".join(ids).encode()).hexdigest()[:16]
+
+
+def test_greedy_and_sampled_cells_share_a_pass_question_by_question(record):
+    generate(record)
+    shared, *others = FakeDecoder.calls
+    sampled = {"temperature=0.001", "temperature=1", "top_k=4"}
+    assert {job.cell for job in shared} == {"greedy"} | sampled
+    assert [job.question for job in shared] == sorted(job.question for job in shared)
+    assert [{job.cell for job in jobs} for jobs in others] == [
+        {"num_beams=2"}, {"num_beams=4"}, {"base"},
+    ]  # fmt: skip
+
+
+def test_what_is_answered_is_never_asked_again(record):
+    generate(record)
+    before = rows(record)
+
+    class Unwanted(FakeDecoder):
+        def encode(self, question):
+            raise AssertionError("the model would be loaded for nothing")
+
+    summary = generate(record, open_decoder=Unwanted)
+    assert rows(record) == before
+    assert (summary["answers"], summary["tokens_per_s"]) == (0, None)
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 17])
+def test_an_interrupted_run_resumes_to_the_rows_of_an_unbroken_one(tmp_path, record, stop_after):
+    unbroken = new_record(tmp_path / "b")
+    generate(unbroken)
+    FakeDecoder.stop_after = stop_after
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            generate(record)
+    FakeDecoder.stop_after = None
+    FakeDecoder.calls.clear()
+    generate(record)
+    assert sum(map(len, FakeDecoder.calls)) < EXPECTED  # some were there already
+    assert rows(record) == rows(unbroken)
+
+
+def test_sessions_account_for_every_answer_also_of_interrupted_ones(record):
+    FakeDecoder.stop_after = 7
+    with pytest.raises(KeyboardInterrupt):
+        generate(record)
+    FakeDecoder.stop_after = None
+    generate(record)
+    sessions = 0
+    for _, run in runs_of(record):
+        lines = run.answers()
+        assert sum(session["answers"] for session in run.sessions()) == len(lines)
+        tokens = sum(session["new_tokens"] for session in run.sessions())
+        assert tokens == sum(line["n_new_tokens"] for line in lines)
+        for session in run.sessions():
+            assert session["wall_s"] >= 0 and session["peak_gib"] is None
+            assert {"device", "started", "environment"} <= set(session)
+        sessions = max(sessions, len(run.sessions()))
+    assert sessions == 2
+
+
+def test_index_lists_the_runs_once_all_are_answered_and_keeps_other_models(record):
+    FakeDecoder.stop_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        generate(record)
+    assert "tiny" not in record.index()["runs"]
+    FakeDecoder.stop_after = None
+    generate(record)
+    assert record.index()["runs"]["control"] == {"empty": "0"}
+    narrower = replace(STUDY, temperatures=(1.0,))
+    generate(record, narrower)
+    assert "temperature=0.001" not in record.index()["runs"]["tiny"]  # no stale cell in a table
+
+
+def ids(record):
+    generate(record)
+    return record.index()["runs"]["tiny"]
+
+
+def test_another_adapter_never_reads_these_answers_but_shares_the_base(tmp_path, record):
+    first, second = ids(record), ids(new_record(tmp_path / "b", adapter="b" * 64))
+    assert first["base"] == second["base"]
+    assert all(first[cell] != second[cell] for cell in first if cell != "base")
+
+
+def test_a_request_holds_all_that_decides_the_answers(record):
+    run_ids = ids(record)
+    request = record.run(run_ids["num_beams=4"]).request()
+    assert request["engine"] == "beams" and request["setting"]["num_beams"] == 4
+    assert request["questions"] == hashlib.sha256(b"q0\nq1\nq2\nq3\nq4").hexdigest()
+    assert set(request) == {
+        "model", "adapter", "template", "questions", "data", "setting", "repeats", "seed",
+        "engine", "dtype",
+    }  # fmt: skip
+    greedy, base = (record.run(run_ids[cell]).request() for cell in ("greedy", "base"))
+    assert (greedy["engine"], greedy["adapter"], base["adapter"]) == ("slots", "a" * 64, None)
+    assert greedy | {"adapter": None} == base
+
+
+def test_slots_change_no_request_and_the_seed_changes_every_one(record):
+    first = ids(record)
+    generate(record, replace(STUDY, slots=7))
+    assert record.index()["runs"]["tiny"] == first
+    generate(record, replace(STUDY, seed=1))
+    assert not set(record.index()["runs"]["tiny"].values()) & set(first.values())
+
+
+def test_an_answer_that_memory_did_not_hold_is_recorded_as_oom(record):
+    class Full(FakeDecoder):
+        def answers(self, jobs):
+            for job in jobs:
+                yield Finished(job=job, ids=(), n_new_tokens=0, finish_reason=None)
+
+    summary = generate(record, open_decoder=Full)
+    assert summary["counts"] == {"oom": EXPECTED}
+    assert rows(record)["greedy"]["q0", 0]["finish_reason"] is None
+
+
+def test_white_space_alone_is_an_empty_answer(record):
+    class Blank(FakeDecoder):
+        def text(self, ids):
+            return " \n"
+
+    assert generate(record, open_decoder=Blank)["counts"] == {"empty": EXPECTED}
+
+
+def test_a_model_that_the_study_does_not_have_is_refused(record):
+    with pytest.raises(SettingError, match="choose from tiny"):
+        stage.generate(STUDY, "other", record=record, open_decoder=FakeDecoder)
+
+
+def test_a_model_that_is_not_finetuned_is_refused(tmp_path):
+    with pytest.raises(RecordError, match="no such file"):
+        generate(Record(tmp_path))
+
+
+@pytest.mark.model
+def test_a_real_model_answers_through_the_same_stage(record, monkeypatch):
+    """Slots, beams and tokenizer joined: greedy, base, T .001 and beams of one tiny model."""
+    pytest.importorskip("torch")
+    from random_models import EOS, PAD, random_model
+
+    class Tokenizer:
+        eos_token_id, pad_token_id = EOS, PAD
+
+        def decode(self, ids, *, skip_special_tokens):
+            assert skip_special_tokens
+            return " ".join(map(str, ids))
+
+    loads = []
+
+    def load_decoder(spec, adapter):
+        loads.append(adapter)
+        return random_model("llama"), Tokenizer()
+
+    monkeypatch.setattr(stage.models, "load_decoder", load_decoder)
+    monkeypatch.setattr(
+        stage.data, "encode_prompt", lambda _, instruction, input: list(instruction.encode())
+    )
+    generate(record, open_decoder=stage.ModelDecoder)
+    found = rows(record)
+    assert [folder and folder.name for folder in loads] == ["adapter", None]
+    assert found["base"] == found["greedy"]  # the same random model stands for both
+    cold = {key: line for key, line in found["temperature=0.001"].items() if key[1] == 0}
+    assert cold == found["greedy"]
+    assert found["num_beams=2"] != found["greedy"]

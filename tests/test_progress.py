@@ -1,0 +1,46 @@
+"""A stage's bar crosses the pipe and comes out as it was."""
+
+import json
+
+from alpaca_lab import progress
+
+
+def piped_lines(capsys, monkeypatch):
+    monkeypatch.setenv(progress.PIPE_VARIABLE, "json")
+    with progress.Bar(total=3, desc="Decode", unit="answer", mininterval=0) as bar:
+        bar.set_postfix_str("greedy", refresh=False)
+        for _ in range(3):
+            bar.update()
+    monkeypatch.delenv(progress.PIPE_VARIABLE)
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith(progress.MARK)]
+
+
+def test_stage_writes_its_bar_as_lines(capsys, monkeypatch):
+    states = [
+        json.loads(line.removeprefix(progress.MARK)) for line in piped_lines(capsys, monkeypatch)
+    ]
+    assert states[-1] | {"prefix": "Decode: "} == {
+        "n": 3, "total": 3, "prefix": "Decode: ", "unit": "answer", "postfix": "greedy",
+    }  # fmt: skip
+
+
+def test_reader_sees_the_stages_bar(capsys, monkeypatch):
+    bar = None
+    for line in piped_lines(capsys, monkeypatch):
+        bar = progress.redraw(bar, line)
+    bar.close()
+    shown = capsys.readouterr().err
+    assert "Decode" in shown and "3/3" in shown and "greedy" in shown
+
+
+def test_second_bar_of_a_stage_begins_anew(capsys):
+    first = progress.MARK + json.dumps(
+        {"n": 5, "total": 5, "prefix": "Tokenise: ", "unit": "row", "postfix": None}
+    )
+    second = progress.MARK + json.dumps(
+        {"n": 1, "total": 9, "prefix": "Finetune: ", "unit": "step", "postfix": "loss 1.2"}
+    )
+    bar = progress.redraw(None, first)
+    bar = progress.redraw(bar, second)
+    assert (bar.n, bar.total) == (1, 9)
+    bar.close()
