@@ -40,3 +40,10 @@ def finetuned(small_study, tmp_path_factory):
         study.prepare(one, record=record)
         manifest = finetune.finetune(one, "tiny-llama", record=record)
         yield one, record, manifest
+
+
+@pytest.fixture
+def adapter(finetuned):
+    """The folder of that finetune's adapter."""
+    _, record, manifest = finetuned
+    return record.folder.parent / manifest["adapter"]["folder"]

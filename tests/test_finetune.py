@@ -1,7 +1,6 @@
 """A finetune leaves a whole record or none, and the same finetune is not paid for twice."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -33,8 +32,7 @@ def test_loss_table_has_every_step_and_the_validation_loss(finetuned):
     assert manifest["best_validation_loss"] == pytest.approx(validation["loss"].min())
 
 
-def test_adapter_is_safetensors_and_nothing_is_left_over(finetuned):
-    adapter = Path(finetuned[2]["adapter"]["folder"])
+def test_adapter_is_safetensors_and_nothing_is_left_over(adapter):
     names = {path.name for path in adapter.iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json"} <= names
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
@@ -61,10 +59,8 @@ def test_changed_recipe_is_another_finetune(finetuned, change):
     assert not finetune.is_done(change(study), "tiny-llama", record=record)
 
 
-def test_damaged_adapter_is_not_taken_for_done(finetuned):
-    _, _, manifest = finetuned
-    folder = Path(manifest["adapter"]["folder"]).parent
-    weights = folder / "adapter" / finetune.WEIGHTS
+def test_damaged_adapter_is_not_taken_for_done(adapter):
+    folder, weights = adapter.parent, adapter / finetune.WEIGHTS
     whole = weights.read_bytes()
     try:
         weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))

@@ -58,11 +58,10 @@ def test_a_forgotten_target_is_refused():
         models.check_adapted(model, shape=shape, targets=phi.lora_targets, lora=LoraSpec())
 
 
-def test_adapter_that_does_not_fit_is_refused(finetuned, tmp_path):
+def test_adapter_that_does_not_fit_is_refused(adapter, tmp_path):
     import torch
     from safetensors.torch import load_file, save_file
 
-    adapter = models.Path(finetuned[2]["adapter"]["folder"])
     broken = tmp_path / "adapter"
     shutil.copytree(adapter, broken)
     weights = load_file(broken / "adapter_model.safetensors")
@@ -74,13 +73,11 @@ def test_adapter_that_does_not_fit_is_refused(finetuned, tmp_path):
     assert torch.isfinite(weights[name]).all()
 
 
-def test_decoder_is_the_adapter_on_the_quantised_base(finetuned):
+def test_decoder_is_the_adapter_on_the_quantised_base(adapter):
     """Merged and dense, it computes what base + adapter compute unmerged, to float32 rounding."""
     import torch
     from peft import PeftModel
 
-    _, _, manifest = finetuned
-    adapter = models.Path(manifest["adapter"]["folder"])
     dense, _ = models.load_decoder(MODELS["tiny-llama"], adapter)
     unmerged = PeftModel.from_pretrained(models._load_nf4(TINY / "llama"), str(adapter)).eval()
     ids = torch.arange(10, 42).reshape(2, 16)

@@ -163,7 +163,8 @@ def _trainer(
 
     recipe, on_gpu = study.train, models.device() == "cuda"
     dtype = models.compute_dtype()
-    share = 1 / recipe.evaluations
+    # A share of the steps; the trainer reads 1.0 as "every step".
+    share = min(1 / recipe.evaluations, 1 - 1e-9)
     config = SFTConfig(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=recipe.epochs,

@@ -131,7 +131,10 @@ def claim_device(cap: float | None) -> None:
 
     if device() == "cpu":
         torch.set_num_threads(1)
-    elif cap is not None:
+        return
+    # cuDNN's attention makes a plan for each new length, .3 s each: in a beam search, every step.
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    if cap is not None:
         total = torch.cuda.get_device_properties(0).total_memory / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total))
 

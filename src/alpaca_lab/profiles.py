@@ -70,7 +70,7 @@ PROFILES: dict[str, StudySpec] = {
         ),
         train=TrainSpec(
             epochs=3.0,
-            learning_rate=2e-3,
+            learning_rate=3e-3,
             batch_size=8,
             micro_batch_size=8,
             packing=False,
