@@ -120,16 +120,16 @@ def test_pickled_weights_are_refused(copied):
     spec, folder = copied
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(SettingError, match="not a checkpoint in safetensors"):
-        models.resolve(spec)
+        models.locate(spec)
 
 
 def test_local_identity_changes_with_the_weights(copied):
     spec, folder = copied
-    before = models.resolve(spec)[1]["sha256"]
+    before = models.identify(spec)["sha256"]
     data = bytearray((folder / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "model.safetensors").write_bytes(bytes(data))
-    assert models.resolve(spec)[1]["sha256"] != before
+    assert models.identify(spec)["sha256"] != before
 
 
 def hub_error(name, status):
@@ -157,7 +157,7 @@ def test_hub_that_refuses_ends_in_one_sentence(monkeypatch, error, message):
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_secret")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(SettingError, match=message) as caught:
-        models.resolve(MODELS["llama-2-7b"])
+        models.locate(MODELS["llama-2-7b"])
     assert "hf_secret" not in str(caught.value)
 
 
@@ -172,7 +172,8 @@ def test_gated_model_without_a_token_is_taken_from_its_mirror_aloud(monkeypatch,
 
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    _, identity = models.resolve(MODELS["llama-2-7b"])
+    models.locate(MODELS["llama-2-7b"])
+    identity = models.identify(MODELS["llama-2-7b"])
     assert "is gated and no hub token is set" in capsys.readouterr().out
     assert identity["source"] == asked["name"] == MODELS["llama-2-7b"].mirror
     assert asked["revision"] == MODELS["llama-2-7b"].mirror_revision

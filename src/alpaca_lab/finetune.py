@@ -40,7 +40,7 @@ def finetune(study: StudySpec, model_key: str, *, record: Record) -> dict[str, A
     if not is_whole(folder):
         manifest, losses = _train(study, model_key, folder=folder)
         write_atomically(folder / "loss.csv", losses.to_csv(index=False, lineterminator="\n"))
-        write_json(folder / MANIFEST, {"request": request, **manifest})
+        write_json(folder / MANIFEST, {"request": request, "base": request["base"], **manifest})
     manifest = read_json(folder / MANIFEST)
     record.write_training(model_key, manifest, pd.read_csv(folder / "loss.csv"))
     return manifest
@@ -50,7 +50,7 @@ def request_of(study: StudySpec, model_key: str) -> tuple[dict[str, Any], Path]:
     """Return everything that decides an adapter, and the folder which its fingerprint names."""
     spec = _spec_of(study, model_key)
     request = {
-        "base": models.resolve(spec)[1],
+        "base": models.identify(spec),
         "targets": list(spec.lora_targets),
         "data": {name: data.load(study.data).manifest()[name] for name in ("train", "validation")},
         "template": prompts.TEMPLATE_HASH,
@@ -91,7 +91,7 @@ def _train(
     """Train, save and check one adapter; return its manifest and its loss table."""
     spec, rows = _spec_of(study, model_key), data.load(study.data)
     models.claim_device(study.gpu_gib)
-    model, tokenizer, base = models.load_trainable(spec, lora=study.lora, train=study.train)
+    model, tokenizer = models.load_trainable(spec, lora=study.lora, train=study.train)
     bars = [
         Bar(part, desc=f"Tokenise for {spec.title}", unit="row")
         for part in (rows.train, rows.validation)
@@ -113,7 +113,7 @@ def _train(
         folder=folder,
     )
     result = trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
-    shape = models.read_shape(models.resolve(spec)[0])
+    shape = models.read_shape(models.locate(spec))
     layers, parameters = models.check_adapted(
         model, shape=shape, targets=spec.lora_targets, lora=study.lora
     )
@@ -125,7 +125,6 @@ def _train(
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     manifest = {
         "model": spec.key,
-        "base": base,
         "adapter": {
             "folder": _relative(adapter),
             "sha256": sha256_file(adapter / WEIGHTS),

@@ -95,7 +95,7 @@ class ModelDecoder:
         if memory is None:
             return self.study.slots
         length = max(len(job.prompt_ids) + job.setting.max_new_tokens for job in jobs)
-        shape = models.read_shape(models.resolve(self.spec)[0])
+        shape = models.read_shape(models.locate(self.spec))
         fitting = slots_that_fit(shape, length=length, budget_gib=memory, most=self.study.slots)
         return max(fitting, 1)
 

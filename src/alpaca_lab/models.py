@@ -27,39 +27,39 @@ HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "genera
 """All that is fetched of a hub repository: no pickled weights, no code."""
 
 
-def resolve(spec: ModelSpec) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of a checkpoint, fetched from the hub if need be, and its identity.
-
-    A gated model without a token is taken from its ungated mirror, and this is said aloud.
-
-    Returns:
-        The folder, and {"source", "revision", "sha256"}: the hub name and commit, or for a local
-        folder its name and one sha256 over its config and weights.
+def locate(spec: ModelSpec) -> Path:
+    """Return the folder of a checkpoint, fetched from the hub at its pinned commit if need be.
 
     Raises:
         SettingError: If the folder is not a safetensors checkpoint, or the hub refuses.
     """
-    if spec.is_local:
-        folder = Path(spec.source)
-        weights = sorted(folder.glob("*.safetensors"))
-        if not (folder / "config.json").is_file() or not weights:
-            raise SettingError(
-                f"{spec.key}: {folder} is not a checkpoint in safetensors "
-                "(config.json and *.safetensors are needed)"
-            )
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        digest = hashlib.sha256()
-        for path in [folder / "config.json", *weights]:
-            digest.update(sha256_file(path).encode())
-        return folder, {"source": folder.name, "revision": None, "sha256": digest.hexdigest()}
+    if not spec.is_local:
+        return _download(ungated(spec))
+    folder = Path(spec.source)
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise SettingError(
+            f"{spec.key}: {folder} is not a checkpoint in safetensors "
+            "(config.json and *.safetensors are needed)"
+        )
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    return folder
 
-    from huggingface_hub import get_token, snapshot_download
+
+def ungated(spec: ModelSpec) -> ModelSpec:
+    """Return a gated model's mirror when no hub token is set, and say so; else the model."""
+    from huggingface_hub import get_token
+
+    if not (spec.gated and spec.mirror) or get_token() is not None:
+        return spec
+    print(f"{spec.source} is gated and no hub token is set: taking its mirror {spec.mirror}")
+    mirror = {"source": spec.mirror, "revision": spec.mirror_revision, "gated": False}
+    return replace(spec, **mirror, mirror=None, mirror_revision=None)
+
+
+def _download(spec: ModelSpec) -> Path:
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
-    if spec.gated and spec.mirror and get_token() is None:
-        print(f"{spec.source} is gated and no hub token is set: taking its mirror {spec.mirror}")
-        mirror = {"source": spec.mirror, "revision": spec.mirror_revision, "gated": False}
-        spec = replace(spec, **mirror, mirror=None, mirror_revision=None)
     try:
         folder = snapshot_download(
             spec.source, revision=spec.revision, allow_patterns=list(HUB_FILES)
@@ -74,7 +74,23 @@ def resolve(spec: ModelSpec) -> tuple[Path, dict[str, Any]]:
             f"{spec.source} could not be had from the hub ({type(error).__name__}): check the "
             f"network, or use a local folder with {spec.key}=FOLDER"
         ) from error
-    return Path(folder), {"source": spec.source, "revision": spec.revision, "sha256": None}
+    return Path(folder)
+
+
+def identify(spec: ModelSpec) -> dict[str, Any]:
+    """Return which weights these are: the hub's name and commit, or a local folder's sha256.
+
+    Returns:
+        {"source", "revision", "sha256"}; the sha256 is over config and weights, and reads them all
+        (13 s for 7B), so that it is taken once, where a finetune is named.
+    """
+    if not spec.is_local:
+        spec = ungated(spec)
+        return {"source": spec.source, "revision": spec.revision, "sha256": None}
+    folder, digest = locate(spec), hashlib.sha256()
+    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+        digest.update(sha256_file(path).encode())
+    return {"source": folder.name, "revision": None, "sha256": digest.hexdigest()}
 
 
 def read_shape(folder: Path) -> Shape:
@@ -198,7 +214,7 @@ def keep_trainable_layout(model: "PreTrainedModel") -> None:
 
 def load_trainable(
     spec: ModelSpec, *, lora: LoraSpec, train: TrainSpec
-) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", dict[str, Any]]:
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Load a base in NF4 with a fresh adapter on all its linear layers.
 
     Args:
@@ -207,16 +223,16 @@ def load_trainable(
         train: `loader` chooses Unsloth or plain Transformers + PEFT.
 
     Returns:
-        The PEFT model, its tokenizer, and the base's identity from `resolve`.
+        The PEFT model and its tokenizer.
 
     Raises:
         SettingError: If the checkpoint cannot be had, or fewer layers are adapted than named.
     """
-    folder, identity = resolve(spec)
+    folder = locate(spec)
     load = _load_unsloth if train.loader == "unsloth" else _load_plain
     model = load(folder, spec=spec, lora=lora, train=train)
     check_adapted(model, shape=read_shape(folder), targets=spec.lora_targets, lora=lora)
-    return model, load_tokenizer(folder), identity
+    return model, load_tokenizer(folder)
 
 
 def _load_unsloth(
@@ -319,7 +335,7 @@ def load_decoder(
     """
     from peft import PeftConfig, PeftModel
 
-    folder, _ = resolve(spec)
+    folder = locate(spec)
     model = _load_nf4(folder).dequantize()
     if adapter is not None:
         config = PeftConfig.from_pretrained(str(adapter))

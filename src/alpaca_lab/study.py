@@ -4,7 +4,6 @@ Each heavy stage is a process of its own, started with the very command that a u
 or `accelerate launch` would run.
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -64,10 +63,12 @@ def run(study: StudySpec, *, record: Record) -> None:
 
 
 def _run(stage: str, models: Iterable[ModelSpec], *, record: Record) -> None:
-    """Run a stage for each model: one at a time on a GPU, side by side on the cores of a CPU."""
+    """Run a stage for each model: one at a time on a GPU, all side by side on a CPU.
+
+    On a CPU each takes one thread (see `models.claim_device`), so that together they fill the cores.
+    """
     stages = {f"{stage}-{m.key}": [stage, *_of(record), "--only", m.key] for m in models}
-    width = 1 if environment.gpu() else os.cpu_count() or 1
-    run_stages(stages, logs=_logs(record), width=width)
+    run_stages(stages, logs=_logs(record), width=1 if environment.gpu() else max(1, len(stages)))
 
 
 def _of(record: Record) -> list[str]:
