@@ -1,11 +1,19 @@
 """Fixtures shared by the tests that train and decode the embedded tiny models."""
 
+import os
 from dataclasses import replace
 
 import pytest
 
 from alpaca_lab.profiles import configure
 from alpaca_lab.store import Record
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on all cores: one thread each
+
+
+def pytest_collection_modifyitems(items):
+    """Start with the longest file, so that no core waits for it at the end."""
+    items.sort(key=lambda item: item.path.stem != "test_study")
 
 
 @pytest.fixture(scope="session")

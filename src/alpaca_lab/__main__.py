@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from . import preflight as checks
-from . import profiles, report, study
+from . import profiles, study
 from .config import ROOT, SettingError, StudySpec, study_from_dict
 from .processes import StageError
 from .store import RESULTS, Record, RecordError, read_json
@@ -174,6 +174,8 @@ def report_(
     ] = False,
 ) -> None:
     """Write a study's tables and figures from its record, or check that they follow from it."""
+    from . import report  # brings the plotting libraries: 1.6 s that no other command waits for
+
     record = Record.of(name)
     if not check:
         report.build(record)

@@ -7,7 +7,7 @@ or `accelerate launch` would run.
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import data, environment, finetune, report
+from . import data, environment, finetune
 from .config import ModelSpec, StudySpec, as_dict
 from .processes import run_stages
 from .store import OUTPUTS, Record
@@ -55,6 +55,8 @@ def score_answers(*, record: Record) -> None:
 
 def run(study: StudySpec, *, record: Record) -> None:
     """Run the whole study: data, finetunes, answers, scores, tables and figures."""
+    from . import report  # brings the plotting libraries, which no other stage waits for
+
     prepare(study, record=record)
     finetune_models(study, record=record)
     generate_answers(study, record=record)
@@ -65,7 +67,7 @@ def run(study: StudySpec, *, record: Record) -> None:
 def _run(stage: str, models: Iterable[ModelSpec], *, record: Record) -> None:
     """Run a stage for each model: one at a time on a GPU, all side by side on a CPU.
 
-    On a CPU each takes one thread (see `models.claim_device`), so that together they fill the cores.
+    On a CPU each takes one thread (see `models.claim_device`), so together they fill the cores.
     """
     stages = {f"{stage}-{m.key}": [stage, *_of(record), "--only", m.key] for m in models}
     run_stages(stages, logs=_logs(record), width=1 if environment.gpu() else max(1, len(stages)))
