@@ -35,7 +35,7 @@ def test_p_value_is_never_shown_as_zero(value, shown):
 
 def test_name_cannot_break_a_table_or_become_markup():
     table = grid(("Model",), [(escape("a|b\n<i>*x*</i> $y$"),)])
-    assert table.splitlines()[2] == r"| a\|b \<i\>\*x\*\</i\> \$y\$ |"
+    assert table.splitlines()[2] == "| a\\|b\u00a0\\<i\\>\\*x\\*\\</i\\>\u00a0\\$y\\$ |"
 
 
 def axis_frame(*rows):
@@ -64,3 +64,8 @@ def test_verdict_is_inconclusive_where_nothing_survives_and_says_what_would_have
 def test_verdict_of_a_table_without_any_difference_is_inconclusive():
     text = verdict(axis_frame(("alpha", "greedy", None, None, None, None)), PROVENANCE)
     assert text.startswith("Inconclusive: no question is scored both")
+
+
+def test_cell_breaks_before_its_interval_alone():
+    table = grid(("Model", "ROUGE-L"), [("Tiny Phi", interval(50, 40, 60))])
+    assert table.splitlines()[2] == "| Tiny\u00a0Phi | 50.00<br>[40.00,\u00a060.00] |"

@@ -321,10 +321,10 @@ def encode_example(
 
 def encode_rows(
     tokenizer: Tokenizer,
-    rows: Sequence[Example],
+    rows: Iterable[Example],
     *,
     max_length: int,
-    progress: Callable[[Sequence[Example]], Iterable[Example]] = iter,
+    seen: Callable[[], object] = lambda: None,
 ) -> tuple[list[dict[str, list[int]]], dict[str, int]]:
     """Encode rows for training, and count those that did not fit.
 
@@ -332,14 +332,15 @@ def encode_rows(
         tokenizer: A Transformers tokenizer.
         rows: Examples in training order.
         max_length: Longest example in tokens.
-        progress: Wraps the rows, for a progress bar.
+        seen: Called once per row, for a progress bar.
 
     Returns:
         The encoded rows, and {"cut": responses shortened, "dropped": prompts that left no room,
         "tokens": all tokens, "response_tokens": tokens that carry loss}.
     """
     encoded, counts = [], {"cut": 0, "dropped": 0, "tokens": 0, "response_tokens": 0}
-    for row in progress(rows):
+    for row in rows:
+        seen()
         example = encode_example(tokenizer, row, max_length=max_length)
         if example is None:
             counts["dropped"] += 1

@@ -92,12 +92,13 @@ def _train(
     spec, rows = _spec_of(study, model_key), data.load(study.data)
     models.claim_device(study.gpu_gib)
     model, tokenizer = models.load_trainable(spec, lora=study.lora, train=study.train)
-    bars = [
-        Bar(part, desc=f"Tokenise for {spec.title}", unit="row")
-        for part in (rows.train, rows.validation)
-    ]
-    train, counts = data.encode_rows(tokenizer, bars[0], max_length=study.train.max_length)
-    validation, _ = data.encode_rows(tokenizer, bars[1], max_length=study.train.max_length)
+    room = study.train.max_length
+    desc, total = f"Tokenise for {spec.title}", len(rows.train) + len(rows.validation)
+    with Bar(total=total, desc=desc, unit="row") as bar:
+        train, counts = data.encode_rows(tokenizer, rows.train, max_length=room, seen=bar.update)
+        validation, _ = data.encode_rows(
+            tokenizer, rows.validation, max_length=room, seen=bar.update
+        )
     if not train or not validation:
         raise SettingError(
             f"{spec.key}: no prompt is shorter than max_length={study.train.max_length}; raise it"

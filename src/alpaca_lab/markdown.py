@@ -45,7 +45,13 @@ def p_value(value: float | None) -> str:
     return "<0.001" if value is not None and value < 0.001 else number(value, decimals=3)
 
 
+def _cell(text: str) -> str:
+    """Let a cell break before its interval and nowhere else: a dozen columns then fit a screen."""
+    return text.replace(" [", "<br>[").replace(" ", "\u00a0")
+
+
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table: first column to the left, the others to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    cells = [[_cell(text) for text in row] for row in rows]
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -30,6 +30,7 @@ PERFORMANCE = ("performance/cost", "performance/training")
 """Seconds and GiB: facts of one machine on one day, so no part of `check`."""
 WORDS = ("model", "axis", "value", "metric", "cell", "run", "baseline", "note")
 """Columns that hold words: a run named 123456e78901 is not a number."""
+LEFT = 'style="text-align: left; vertical-align: top"'
 LONGEST_EXAMPLE = 600
 """Characters of a text that `examples` shows before it is cut, and said to be."""
 
@@ -144,7 +145,7 @@ def examples(record: Record, n: int = 3) -> "HTML":
     rows = []
     for number, question in enumerate(questions, start=1):
         texts = {"Instruction": question["instruction"], "Input": question["input"]}
-        rows.append(f'<tr><th colspan="2">Question {number}</th></tr>')
+        rows.append(f'<tr><th colspan="2" {LEFT}>Question {number}</th></tr>')
         rows += [_row(label, _text(text)) for label, text in texts.items() if text]
         rows.append(_row("Reference", _text(question["reference"])))
         rows += [
@@ -154,8 +155,7 @@ def examples(record: Record, n: int = 3) -> "HTML":
 
 
 def _row(label: str, cell: str) -> str:
-    left = 'style="text-align: left; vertical-align: top"'
-    return f"<tr><td {left}><b>{html.escape(label)}</b></td><td {left}>{cell}</td></tr>"
+    return f"<tr><td {LEFT}><b>{html.escape(label)}</b></td><td {LEFT}>{cell}</td></tr>"
 
 
 def _answer(answer: dict | None) -> str:
