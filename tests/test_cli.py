@@ -72,3 +72,19 @@ def test_report_needs_no_torch():
         "sys.exit(bool({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_full_disk_ends_in_one_sentence(monkeypatch, capsys):
+    import errno
+
+    from alpaca_lab import __main__, study
+
+    def no_space(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "results/smoke/study.json")
+
+    monkeypatch.setattr(study, "prepare", no_space)
+    monkeypatch.setattr(sys, "argv", ["alpaca_lab", "run"])
+    with pytest.raises(SystemExit) as caught:
+        __main__.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("error: the disk is full (results/smoke/study.json)")

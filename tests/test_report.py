@@ -305,6 +305,13 @@ def test_training_table_shows_first_last_and_best_loss(built):
     assert r"| Alpha\|7B | 14 | 1,234,567 | 100 | 3 | 4.00 | 2.00 | 3.50 |" in page
 
 
+def test_every_score_carries_its_signature(built):
+    table = report.read_table(built, "main").set_index("metric")["signature"]
+    assert set(table["rougeL"]) == {SIGNATURES["rougeL"]}
+    assert set(table["bertscore_f1"]) == {"bertscore|some-encoder"}
+    assert set(table["length_ratio"]) == {""}
+
+
 def test_each_score_page_ends_with_signatures_encoder_and_runs(built):
     page = plain(report.show(built, "num_beams").data)
     runs = built.index()["runs"]

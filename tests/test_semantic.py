@@ -103,6 +103,15 @@ def test_a_score_does_not_depend_on_its_neighbours(minilm):
     assert together == pytest.approx(alone, abs=1e-3)
 
 
+def test_batches_do_not_depend_on_the_order_in_which_answers_were_finished():
+    """Their last bits would: a resumed sweep must give the same bytes in its tables."""
+    ids = {f"{a}{b}": [0] * (len(a) + 2) for a in ("x", "yy", "zzz") for b in "abcdefgh"}
+    forwards = list(semantic._batches(ids, ids=ids, budget=12))
+    backwards = list(semantic._batches(reversed(ids), ids=ids, budget=12))
+    assert forwards == backwards
+    assert sorted(text for batch in forwards for text in batch) == sorted(ids)
+
+
 def test_an_empty_answer_scores_zero_and_an_empty_reference_nothing(minilm):
     *empty, no_reference = minilm.score(["", " \n", "yes", "yes"], ["no", "no", "no", "\u200b"])
     assert empty[:2] == [0, 0]

@@ -46,7 +46,7 @@ def main(frame: pd.DataFrame, provenance: Provenance) -> str:
     """Return the main table: finetuned, untuned and the empty answer."""
     header = (
         "Model", "BLEU", "ROUGE-L", "BERTScore F1", "Human",
-        "gain over untuned, ROUGE-L", "questions", "length ratio",
+        "gain over untuned, ROUGE-L", "n", "length ratio",
     )  # fmt: skip
     rows = []
     for (model, value), entries in _rows(frame):
@@ -86,7 +86,7 @@ def axis(frame: pd.DataFrame, provenance: Provenance) -> str:
     name = frame["axis"].iloc[0]
     header = (
         "Model", AXIS_LABELS[name], "BLEU", "ROUGE-L", "BERTScore F1",
-        "ROUGE-L minus greedy", "p (Holm)", "questions", "repeats",
+        "ROUGE-L minus greedy", "p (Holm)", "n", "repeats",
         "length ratio", "ended by EOS, %", "empty, %",
     )  # fmt: skip
     rows = []
@@ -223,7 +223,7 @@ def _page(title: str, table: str, reading: str, frame: pd.DataFrame, provenance:
         reading,
         _missing(frame, provenance),
         "Scores are 0-100, with 95% intervals over questions in brackets (near-duplicate questions "
-        "count once): t intervals of means, bootstrap for corpus BLEU. Questions: those with a "
+        "count once): t intervals of means, bootstrap for corpus BLEU. n: questions with a "
         "ROUGE-L score. Length ratio: words of the answers / words of the references.",
         signatures,
         f"BERTScore encoder: {escape(encoder['name'])}, layer {encoder['layer'] or 'unknown'}, "

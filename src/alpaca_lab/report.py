@@ -28,7 +28,7 @@ TABLES = ("main", *AXES, "training")
 """What `check` rebuilds: the same bytes from the same rows, on any machine."""
 PERFORMANCE = ("performance/cost", "performance/training")
 """Seconds and GiB: facts of one machine on one day, so no part of `check`."""
-WORDS = ("model", "axis", "value", "metric", "cell", "run", "baseline", "note")
+WORDS = ("model", "axis", "value", "metric", "signature", "cell", "run", "baseline", "note")
 """Columns that hold words: a run named 123456e78901 is not a number."""
 LEFT = 'style="text-align: left; vertical-align: top"'
 LONGEST_EXAMPLE = 600

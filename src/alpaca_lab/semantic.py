@@ -193,7 +193,9 @@ class Encoder:
                 encoded |= zip(batch, found, strict=True)
             for batch in _batches(pending, ids=answer_ids, budget=budget):
                 found = self._encode([answer_ids[text] for text in batch])
-                pairs = [(row, ref) for row, text in enumerate(batch) for ref in pending[text]]
+                pairs = [
+                    (row, ref) for row, text in enumerate(batch) for ref in sorted(pending[text])
+                ]
                 # An answer such as "Yes." belongs to many references: no more at once than texts.
                 for start in range(0, len(pairs), len(batch)):
                     part = pairs[start : start + len(batch)]
@@ -207,9 +209,13 @@ class Encoder:
 def _batches(
     texts: Iterable[str], *, ids: Mapping[str, list[int]], budget: int
 ) -> Iterator[list[str]]:
-    """Yield texts of like length together, the longest first: too little memory shows early."""
+    """Yield batches of texts of like length, the longest first: lack of memory shows early.
+
+    Equal lengths are ordered by the text, so that batches, and with them the last bits of a score,
+    do not depend on the order in which answers were finished.
+    """
     batch: list[str] = []
-    for text in sorted(texts, key=lambda text: -len(ids[text])):
+    for text in sorted(texts, key=lambda text: (-len(ids[text]), text)):
         if batch and (len(batch) + 1) * len(ids[batch[0]]) > budget:
             yield batch
             batch = []

@@ -19,9 +19,9 @@ EMPTY = "empty"
 COLUMNS = (
     "model", "axis", "value", "metric", "n", "answers", "missing", "repeats",
     "mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "effect_size", "mde",
-    "p", "p_holm", "run", "baseline", "note",
+    "p", "p_holm", "signature", "run", "baseline", "note",
 )  # fmt: skip
-FLOATS = COLUMNS[COLUMNS.index("mean") : COLUMNS.index("run")]
+FLOATS = COLUMNS[COLUMNS.index("mean") : COLUMNS.index("signature")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ def main_table(evidence: Evidence) -> pd.DataFrame:
     human = {"metric": "human", "n": 0, "answers": 0, "missing": 0, "note": "not collected"}
     identity = ("model", "axis", "value", "repeats", "run", "baseline")
     entries = {(row["model"], row["value"]): {name: row[name] for name in identity} for row in rows}
-    return _frame(rows + [entry | human for entry in entries.values()])
+    return _frame(rows + [entry | human for entry in entries.values()], evidence)
 
 
 def axis_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
@@ -151,7 +151,7 @@ def axis_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
                         entry["p"] = p_values.get((model.key, cell.name))
                         entry["p_holm"] = corrected.get((model.key, cell.name))
                 rows += entries
-        tables[axis] = _frame(rows)
+        tables[axis] = _frame(rows, evidence)
     return tables
 
 
@@ -217,8 +217,11 @@ def cost_table(evidence: Evidence) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+def _frame(rows: list[dict[str, Any]], evidence: Evidence) -> pd.DataFrame:
+    # `load` refuses runs whose signatures differ, so any of them speaks for all.
+    signatures = next(iter(evidence.runs.values())).manifest["signatures"]
+    signed = [row | {"signature": signatures.get(row["metric"], "")} for row in rows]
+    frame = pd.DataFrame(signed, columns=list(COLUMNS))
     # Six decimals, and no -0.0: the same bytes wherever the table is rebuilt.
     frame[list(FLOATS)] = frame[list(FLOATS)].astype(float).round(6) + 0.0
     return frame
