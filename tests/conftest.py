@@ -1,11 +1,13 @@
 """Fixtures shared by the tests that train and decode the embedded tiny models."""
 
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
 
-from alpaca_lab.profiles import configure
+from alpaca_lab.config import TINY
+from alpaca_lab.profiles import MODELS, configure
 from alpaca_lab.store import Record
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on all cores: one thread each
@@ -55,3 +57,11 @@ def adapter(finetuned):
     """The folder of that finetune's adapter."""
     _, record, manifest = finetuned
     return record.folder.parent / manifest["adapter"]["folder"]
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the tiny LLaMA that a test may damage, and its spec."""
+    folder = tmp_path / "llama"
+    shutil.copytree(TINY / "llama", folder)
+    return replace(MODELS["tiny-llama"], source=str(folder)), folder

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from alpaca_lab import finetune
+from alpaca_lab.checkpoints import read_shape
 from alpaca_lab.config import TINY, SettingError
 from alpaca_lab.memory import Shape
-from alpaca_lab.models import read_shape
 
 pytestmark = pytest.mark.model
 

@@ -277,7 +277,7 @@ def test_a_real_model_answers_through_the_same_stage(record, monkeypatch):
 
     monkeypatch.setattr(stage.models, "load_decoder", load_decoder)
     monkeypatch.setattr(
-        stage.data, "encode_prompt", lambda _, instruction, input: list(instruction.encode())
+        stage.encoding, "encode_prompt", lambda _, instruction, input: list(instruction.encode())
     )
     generate(record, open_decoder=stage.ModelDecoder)
     found = rows(record)

@@ -6,20 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from alpaca_lab import models
+from alpaca_lab import checkpoints, models
 from alpaca_lab.config import TINY, LoraSpec, SettingError, TrainSpec
 from alpaca_lab.profiles import MODELS
 
 pytestmark = pytest.mark.model
 TINY_MODELS = ("tiny-llama", "tiny-mistral", "tiny-phi")
-
-
-@pytest.fixture
-def copied(tmp_path):
-    """A copy of the tiny LLaMA that a test may damage, and its spec."""
-    folder = tmp_path / "llama"
-    shutil.copytree(TINY / "llama", folder)
-    return replace(MODELS["tiny-llama"], source=str(folder)), folder
 
 
 def trainable(key):
@@ -53,7 +45,7 @@ def test_a_forgotten_target_is_refused():
     """PEFT adapts what matches and is silent about the rest: Phi under LLaMA's names."""
     phi = replace(MODELS["tiny-phi"], lora_targets=("q_proj", "k_proj", "v_proj"))
     model = trainable("tiny-phi")
-    shape = models.read_shape(TINY / "phi")
+    shape = checkpoints.read_shape(TINY / "phi")
     with pytest.raises(SettingError, match="LoRA adapts 24 layers .* expected 12"):
         models.check_adapted(model, shape=shape, targets=phi.lora_targets, lora=LoraSpec())
 
@@ -114,67 +106,3 @@ def test_bare_sentencepiece_model_is_refused(copied):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(SettingError, match="no tokenizer.json"):
         models.load_tokenizer(folder)
-
-
-def test_pickled_weights_are_refused(copied):
-    spec, folder = copied
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(SettingError, match="not a checkpoint in safetensors"):
-        models.locate(spec)
-
-
-def test_local_identity_changes_with_the_weights(copied):
-    spec, folder = copied
-    before = models.identify(spec)["sha256"]
-    data = bytearray((folder / "model.safetensors").read_bytes())
-    data[-1] ^= 1
-    (folder / "model.safetensors").write_bytes(bytes(data))
-    assert models.identify(spec)["sha256"] != before
-
-
-def hub_error(name, status):
-    import httpx
-    from huggingface_hub import errors
-
-    request = httpx.Request("GET", "https://hub.invalid")
-    return getattr(errors, name)("refused", response=httpx.Response(status, request=request))
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (lambda: hub_error("GatedRepoError", 403), "gated: accept its licence .* set HF_TOKEN"),
-        (lambda: hub_error("HfHubHTTPError", 503), "could not be had .* llama-2-7b=FOLDER"),
-        (lambda: OSError("no route"), "could not be had from the hub .OSError.*check the network"),
-    ],
-)
-def test_hub_that_refuses_ends_in_one_sentence(monkeypatch, error, message):
-    import huggingface_hub
-
-    def refuse(*_, **__):
-        raise error()
-
-    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_secret")
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(SettingError, match=message) as caught:
-        models.locate(MODELS["llama-2-7b"])
-    assert "hf_secret" not in str(caught.value)
-
-
-def test_gated_model_without_a_token_is_taken_from_its_mirror_aloud(monkeypatch, capsys, tmp_path):
-    import huggingface_hub
-
-    asked = {}
-
-    def download(name, *, revision, allow_patterns):
-        asked.update(name=name, revision=revision, patterns=allow_patterns)
-        return str(tmp_path)
-
-    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    models.locate(MODELS["llama-2-7b"])
-    identity = models.identify(MODELS["llama-2-7b"])
-    assert "is gated and no hub token is set" in capsys.readouterr().out
-    assert identity["source"] == asked["name"] == MODELS["llama-2-7b"].mirror
-    assert asked["revision"] == MODELS["llama-2-7b"].mirror_revision
-    assert not any(pattern.endswith((".bin", ".py", ".pt")) for pattern in asked["patterns"])

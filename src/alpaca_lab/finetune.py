@@ -6,12 +6,13 @@ what was adapted before, after and on disk, and leaves a record: the manifest co
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from . import data, environment, models, prompts
+from . import checkpoints, data, encoding, environment, models, prompts
 from .config import ModelSpec, SettingError, StudySpec, as_dict, fingerprint
 from .progress import Bar
 from .store import MANIFEST, OUTPUTS, Record, read_json, sha256_file, write_atomically, write_json
@@ -50,7 +51,7 @@ def request_of(study: StudySpec, model_key: str) -> tuple[dict[str, Any], Path]:
     """Return everything that decides an adapter, and the folder which its fingerprint names."""
     spec = _spec_of(study, model_key)
     request = {
-        "base": models.identify(spec),
+        "base": checkpoints.identify(spec),
         "targets": list(spec.lora_targets),
         "data": {name: data.load(study.data).manifest()[name] for name in ("train", "validation")},
         "template": prompts.TEMPLATE_HASH,
@@ -92,13 +93,13 @@ def _train(
     spec, rows = _spec_of(study, model_key), data.load(study.data)
     models.claim_device(study.gpu_gib)
     model, tokenizer = models.load_trainable(spec, lora=study.lora, train=study.train)
-    room = study.train.max_length
     desc, total = f"Tokenise for {spec.title}", len(rows.train) + len(rows.validation)
     with Bar(total=total, desc=desc, unit="row") as bar:
-        train, counts = data.encode_rows(tokenizer, rows.train, max_length=room, seen=bar.update)
-        validation, _ = data.encode_rows(
-            tokenizer, rows.validation, max_length=room, seen=bar.update
+        encode = partial(
+            encoding.encode_rows, tokenizer, max_length=study.train.max_length, seen=bar.update
         )
+        train, counts = encode(rows.train)
+        validation, _ = encode(rows.validation)
     if not train or not validation:
         raise SettingError(
             f"{spec.key}: no prompt is shorter than max_length={study.train.max_length}; raise it"
@@ -114,7 +115,7 @@ def _train(
         folder=folder,
     )
     result = trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
-    shape = models.read_shape(models.locate(spec))
+    shape = checkpoints.read_shape(checkpoints.locate(spec))
     layers, parameters = models.check_adapted(
         model, shape=shape, targets=spec.lora_targets, lora=study.lora
     )

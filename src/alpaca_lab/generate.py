@@ -18,7 +18,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
-from . import beams, data, environment, models, slots
+from . import beams, checkpoints, encoding, environment, models, slots
 from .config import ROOT, ModelSpec, SettingError, StudySpec
 from .memory import slots_that_fit
 from .progress import Bar
@@ -78,7 +78,7 @@ class ModelDecoder:
     def encode(self, question: Mapping[str, Any]) -> tuple[int, ...]:
         """Return the token ids of a question's prompt."""
         tokenizer = self._loaded[1]
-        return tuple(data.encode_prompt(tokenizer, question["instruction"], question["input"]))
+        return tuple(encoding.encode_prompt(tokenizer, question["instruction"], question["input"]))
 
     def answers(self, jobs: Sequence[Job]) -> Iterator[Finished]:
         """Yield each answer as it finishes, from the slots or from beam search."""
@@ -95,7 +95,7 @@ class ModelDecoder:
         if memory is None:
             return self.study.slots
         length = max(len(job.prompt_ids) + job.setting.max_new_tokens for job in jobs)
-        shape = models.read_shape(models.locate(self.spec))
+        shape = checkpoints.read_shape(checkpoints.locate(self.spec))
         fitting = slots_that_fit(shape, length=length, budget_gib=memory, most=self.study.slots)
         return max(fitting, 1)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from . import environment
+from .checkpoints import read_shape
 from .config import SettingError, StudySpec
 from .memory import KNOWN_SHAPES, Shape, decode_gib, finetune_gib, slots_that_fit
-from .models import read_shape
 from .store import OUTPUTS
 
 PROMPT_TOKENS = 448

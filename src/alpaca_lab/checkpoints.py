@@ -1,0 +1,87 @@
+"""Where a model's weights are, and which they are: a local folder, or a commit of the hub."""
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .config import ModelSpec, SettingError
+from .memory import Shape
+from .store import sha256_file
+
+HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
+             "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")  # fmt: skip
+"""All that is fetched of a hub repository: no pickled weights, no code."""
+
+
+def locate(spec: ModelSpec) -> Path:
+    """Return the folder of a checkpoint, fetched from the hub at its pinned commit if need be.
+
+    Raises:
+        SettingError: If the folder is not a safetensors checkpoint, or the hub refuses.
+    """
+    if not spec.is_local:
+        return _download(ungated(spec))
+    folder = Path(spec.source)
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise SettingError(
+            f"{spec.key}: {folder} is not a checkpoint in safetensors "
+            "(config.json and *.safetensors are needed)"
+        )
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    return folder
+
+
+def ungated(spec: ModelSpec) -> ModelSpec:
+    """Return a gated model's mirror when no hub token is set, and say so; else the model."""
+    from huggingface_hub import get_token
+
+    if not (spec.gated and spec.mirror) or get_token() is not None:
+        return spec
+    print(f"{spec.source} is gated and no hub token is set: taking its mirror {spec.mirror}")
+    mirror = {"source": spec.mirror, "revision": spec.mirror_revision, "gated": False}
+    return replace(spec, **mirror, mirror=None, mirror_revision=None)
+
+
+def _download(spec: ModelSpec) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            spec.source, revision=spec.revision, allow_patterns=list(HUB_FILES)
+        )
+    except GatedRepoError:
+        raise SettingError(
+            f"{spec.source} is gated: accept its licence on the hub and set HF_TOKEN, "
+            f"or use a local folder with {spec.key}=FOLDER"
+        ) from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise SettingError(
+            f"{spec.source} could not be had from the hub ({type(error).__name__}): check the "
+            f"network, or use a local folder with {spec.key}=FOLDER"
+        ) from error
+    return Path(folder)
+
+
+def identify(spec: ModelSpec) -> dict[str, Any]:
+    """Return which weights these are: the hub's name and commit, or a local folder's sha256.
+
+    Returns:
+        {"source", "revision", "sha256"}; the sha256 is over config and weights, and reads them all
+        (13 s for 7B), so that it is taken once, where a finetune is named.
+    """
+    if not spec.is_local:
+        spec = ungated(spec)
+        return {"source": spec.source, "revision": spec.revision, "sha256": None}
+    folder, digest = locate(spec), hashlib.sha256()
+    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+        digest.update(sha256_file(path).encode())
+    return {"source": folder.name, "revision": None, "sha256": digest.hexdigest()}
+
+
+def read_shape(folder: Path) -> Shape:
+    """Return the sizes of a checkpoint from its config.json."""
+    return Shape.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))

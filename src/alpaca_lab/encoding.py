@@ -1,0 +1,85 @@
+"""From a row to token ids and labels: what a model reads, and which of it carries loss."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from .data import Example
+from .prompts import render_prompt
+
+IGNORED = -100
+"""Label of a token that carries no loss."""
+
+
+class Tokenizer(Protocol):
+    """What this module needs of a Transformers tokenizer."""
+
+    eos_token_id: int
+
+    def __call__(self, text: str, *, add_special_tokens: bool = True) -> Any:
+        """Return an object whose `input_ids` are the text's token ids."""
+
+
+def encode_prompt(tokenizer: Tokenizer, instruction: str, input: str) -> list[int]:
+    """Return the token ids of a prompt, with the tokenizer's BOS once where it has one."""
+    ids = list(tokenizer(render_prompt(instruction, input)).input_ids)
+    # Some tokenizers also end what they encode; a prompt is not over.
+    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
+
+
+def encode_example(
+    tokenizer: Tokenizer, example: Example, *, max_length: int
+) -> dict[str, list[int]] | None:
+    """Return the ids of prompt + response + EOS, with loss on the response and its EOS only.
+
+    Prompt and response are tokenised apart and joined, exactly as decoding sees them.
+
+    Args:
+        tokenizer: A Transformers tokenizer.
+        example: The row.
+        max_length: Longest result in tokens. A longer response is cut, and then has no EOS:
+            a cut answer must not teach the model to stop there.
+
+    Returns:
+        `input_ids` and `labels` of equal length, labels `IGNORED` (-100) on the prompt; None when
+        the prompt alone fills `max_length`.
+    """
+    prompt = encode_prompt(tokenizer, example.instruction, example.input)
+    response = list(tokenizer(example.output, add_special_tokens=False).input_ids)
+    if len(prompt) >= max_length:
+        return None
+    ids = (prompt + response + [tokenizer.eos_token_id])[:max_length]
+    return {"input_ids": ids, "labels": [IGNORED] * len(prompt) + ids[len(prompt) :]}
+
+
+def encode_rows(
+    tokenizer: Tokenizer,
+    rows: Iterable[Example],
+    *,
+    max_length: int,
+    seen: Callable[[], object] = lambda: None,
+) -> tuple[list[dict[str, list[int]]], dict[str, int]]:
+    """Encode rows for training, and count those that did not fit.
+
+    Args:
+        tokenizer: A Transformers tokenizer.
+        rows: Examples in training order.
+        max_length: Longest example in tokens.
+        seen: Called once per row, for a progress bar.
+
+    Returns:
+        The encoded rows, and {"cut": responses shortened, "dropped": prompts that left no room,
+        "tokens": all tokens, "response_tokens": tokens that carry loss}.
+    """
+    encoded, counts = [], {"cut": 0, "dropped": 0, "tokens": 0, "response_tokens": 0}
+    for row in rows:
+        seen()
+        example = encode_example(tokenizer, row, max_length=max_length)
+        if example is None:
+            counts["dropped"] += 1
+            continue
+        # Cut exactly when the EOS is missing: the answer itself never ends in that id.
+        counts["cut"] += example["labels"][-1] != tokenizer.eos_token_id
+        counts["tokens"] += len(example["input_ids"])
+        counts["response_tokens"] += sum(label != IGNORED for label in example["labels"])
+        encoded.append(example)
+    return encoded, counts
