@@ -8,6 +8,7 @@ import importlib.util
 import json
 import platform
 import shutil
+import site
 import subprocess
 import sys
 import tempfile
@@ -106,6 +107,7 @@ def main() -> None:
         else ("no NVIDIA GPU: CPU build of torch, nothing of CUDA")
     )
     print(f"install: {chosen}{'; keeping what Colab ships' if colab else ''}", flush=True)
+    print("install: a few minutes the first time, then seconds", flush=True)
     plain, bare = select((ROOT / "requirements.txt").read_text(), gpu=gpu, colab=colab)
     torch = [line for line in plain if line.startswith("torch==")]
     if torch and not gpu:
@@ -115,6 +117,9 @@ def main() -> None:
     pip("-r", file.name)
     Path(file.name).unlink()
     pip("--no-deps", *bare)
+    # In a notebook's kernel this package is importable at once, without a restart.
+    for folder in site.getsitepackages():
+        site.addsitedir(folder)
     print("install: done", flush=True)
 
 
