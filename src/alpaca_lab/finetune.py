@@ -37,23 +37,34 @@ def finetune(study: StudySpec, model_key: str, *, record: Record) -> dict[str, A
     Raises:
         SettingError: If the base or the data cannot be had, or the adapter is not whole.
     """
-    request, folder = request_of(study, model_key)
+    spec, rows = _spec_of(study, model_key), data.load(study.data)
+    request, folder = _request(study, spec, rows=rows)
     if not is_whole(folder):
-        manifest, losses = _train(study, model_key, folder=folder)
+        manifest, losses = _train(study, spec, rows=rows, folder=folder)
         write_atomically(folder / "loss.csv", losses.to_csv(index=False, lineterminator="\n"))
         write_json(folder / MANIFEST, {"request": request, "base": request["base"], **manifest})
-    manifest = read_json(folder / MANIFEST)
-    record.write_training(model_key, manifest, pd.read_csv(folder / "loss.csv"))
-    return manifest
+    return _enter(folder, model_key, record=record)
 
 
-def request_of(study: StudySpec, model_key: str) -> tuple[dict[str, Any], Path]:
+def is_done(study: StudySpec, model_key: str, *, record: Record) -> bool:
+    """Return True when this very finetune is whole; its record is then written for the study."""
+    spec, rows = _spec_of(study, model_key), data.load(study.data)
+    folder = _request(study, spec, rows=rows)[1]
+    if not is_whole(folder):
+        return False
+    _enter(folder, model_key, record=record)
+    return True
+
+
+def _request(
+    study: StudySpec, spec: ModelSpec, *, rows: data.Dataset
+) -> tuple[dict[str, Any], Path]:
     """Return everything that decides an adapter, and the folder which its fingerprint names."""
-    spec = _spec_of(study, model_key)
+    manifest = rows.manifest()
     request = {
         "base": checkpoints.identify(spec),
         "targets": list(spec.lora_targets),
-        "data": {name: data.load(study.data).manifest()[name] for name in ("train", "validation")},
+        "data": {name: manifest[name] for name in ("train", "validation")},
         "template": prompts.TEMPLATE_HASH,
         "lora": as_dict(study.lora),
         "train": as_dict(study.train),
@@ -61,13 +72,11 @@ def request_of(study: StudySpec, model_key: str) -> tuple[dict[str, Any], Path]:
     return request, OUTPUTS / fingerprint(request)
 
 
-def is_done(study: StudySpec, model_key: str, *, record: Record) -> bool:
-    """Return True when this very finetune is whole; its record is then written for the study."""
-    folder = request_of(study, model_key)[1]
-    if not is_whole(folder):
-        return False
-    finetune(study, model_key, record=record)
-    return True
+def _enter(folder: Path, model_key: str, *, record: Record) -> dict[str, Any]:
+    """Enter a whole finetune in the study's record, and return its manifest."""
+    manifest = read_json(folder / MANIFEST)
+    record.write_training(model_key, manifest, pd.read_csv(folder / "loss.csv"))
+    return manifest
 
 
 def _spec_of(study: StudySpec, model_key: str) -> ModelSpec:
@@ -87,10 +96,9 @@ def is_whole(folder: Path) -> bool:
 
 
 def _train(
-    study: StudySpec, model_key: str, *, folder: Path
+    study: StudySpec, spec: ModelSpec, *, rows: data.Dataset, folder: Path
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train, save and check one adapter; return its manifest and its loss table."""
-    spec, rows = _spec_of(study, model_key), data.load(study.data)
     models.claim_device(study.gpu_gib)
     model, tokenizer = models.load_trainable(spec, lora=study.lora, train=study.train)
     desc, total = f"Tokenise for {spec.title}", len(rows.train) + len(rows.validation)
