@@ -44,3 +44,26 @@ def test_second_bar_of_a_stage_begins_anew(capsys):
     bar = progress.redraw(bar, second)
     assert (bar.n, bar.total) == (1, 9)
     bar.close()
+
+
+def test_notebook_keeps_one_line_that_ends_full(monkeypatch):
+    """Saved with the notebook: an HTML line, updated in place, with its text for a log."""
+    import IPython.display
+
+    shown = []
+
+    class Handle:
+        def update(self, line):
+            shown.append(line)
+
+    def display(line, *, display_id):
+        shown.append(line)
+        return Handle()
+
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr(IPython.display, "display", display)
+    with progress.Bar(total=2, desc="<b>Decode", unit="answer", mininterval=0) as bar:
+        bar.update(2)
+    assert 'value="2" max="2"' in shown[-1]._repr_html_()
+    assert "&lt;b&gt;Decode" in shown[-1]._repr_html_()
+    assert "2/2" in repr(shown[-1])

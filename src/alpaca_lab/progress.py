@@ -8,6 +8,7 @@ which `study` reads and draws where the reader is.
 import json
 import os
 import sys
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -47,16 +48,16 @@ class Bar(tqdm.std.tqdm):
             super().display(msg, pos)
 
     def _display_html(self) -> None:
-        from IPython.display import HTML, display
+        from IPython.display import display
 
         # No spinner, no script: the line survives in a saved notebook and on GitHub.
         text = escape(str(self).split("|")[-1].strip() if self.total else str(self))
         bar = f'<progress value="{self.n}" max="{self.total or 1}"></progress>'
-        html = HTML(f"<code>{escape(self.desc or '')} {bar} {text}</code>")
+        line = _Line(html=f"<code>{escape(self.desc or '')} {bar} {text}</code>", text=str(self))
         if self._handle is None:
-            self._handle = display(html, display_id=True)
+            self._handle = display(line, display_id=True)
         else:
-            self._handle.update(html)
+            self._handle.update(line)
 
     def close(self) -> None:
         """Draw the final state; in a notebook and in a pipe nothing is erased."""
@@ -67,6 +68,20 @@ class Bar(tqdm.std.tqdm):
                 self._instances.discard(self)
             return
         super().close()
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A bar's state as a notebook shows it, and as a log of the notebook's run does."""
+
+    html: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def redraw(bar: Bar | None, line: str) -> Bar:
