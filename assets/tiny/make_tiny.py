@@ -4,7 +4,7 @@ Everything comes from the hand-written words in `lexicon`; nothing is downloaded
 pretrained on the texts of `prose` and never see an instruction. Seeds are fixed and each model
 trains on one thread, so a second run on the same machine and versions writes the same bytes.
 
-Takes 14 minutes on two cores that have other work too, about nine on idle ones:
+Takes ten and a half minutes on two cores (628 s):
 `python assets/tiny/make_tiny.py`. `--steps 20` tries it all in one.
 """
 
