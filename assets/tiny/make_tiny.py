@@ -4,8 +4,8 @@ Everything comes from the hand-written words in `lexicon`; nothing is downloaded
 pretrained on the texts of `prose` and never see an instruction. Seeds are fixed and each model
 trains on one thread, so a second run on the same machine and versions writes the same bytes.
 
-Takes ten and a half minutes on two cores (628 s):
-`python assets/tiny/make_tiny.py`. `--steps 20` tries it all in one.
+`python assets/tiny/make_tiny.py` takes ten and a half minutes on two cores (628 s);
+`--steps 20` tries it all in one.
 """
 
 import argparse
