@@ -69,10 +69,7 @@ def claim_device(cap: float | None) -> None:
 
     if device() == "cpu":
         torch.set_num_threads(1)
-        return
-    # cuDNN's attention makes a plan for each new length, .3 s each: in a beam search, every step.
-    torch.backends.cuda.enable_cudnn_sdp(False)
-    if cap is not None:
+    elif cap is not None:
         total = torch.cuda.get_device_properties(0).total_memory / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total))
 
