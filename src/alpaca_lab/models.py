@@ -30,7 +30,7 @@ def device() -> str:
 def compute_dtype() -> "torch.dtype":
     """Return bfloat16 on a GPU that has it, float16 on an older one, float32 on a CPU.
 
-    float32 on every CPU, also on those with bfloat16: answers then agree between machines.
+    float32 on every CPU, also on those with bfloat16, so that all CPUs run the same study.
     """
     import torch
 
@@ -63,7 +63,7 @@ def claim_device(cap: float | None) -> None:
 
     A GPU is taken up to `cap` GiB (None: all). A CPU is used with one thread: with more, a row's
     place in the batch and the number of cores move the last bits of its logits, and then, rarely,
-    a token. One thread gives the same answers on every machine, whenever a sweep is resumed.
+    a token. With one, the number of cores and the moment of a resume play no part.
     """
     import torch
 
