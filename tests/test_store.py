@@ -42,6 +42,15 @@ def test_line_cut_short_by_a_kill_is_removed_and_redone(tmp_path):
     assert path.read_bytes() == whole
 
 
+def test_session_is_not_glued_to_a_line_cut_short(tmp_path):
+    run = Record(tmp_path).open_run(REQUEST)
+    run.append_session({"answers": 1})
+    with (run.folder / "sessions.jsonl").open("a") as file:
+        file.write('{"answers": 2, "wall')
+    run.append_session({"answers": 3})
+    assert run.sessions() == [{"answers": 1}, {"answers": 3}]
+
+
 def test_damaged_line_in_the_middle_is_named(tmp_path):
     path = tmp_path / "answers.jsonl"
     path.write_text('{"a": 1}\n{"a": \n{"a": 3}\n')

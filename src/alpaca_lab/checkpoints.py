@@ -70,8 +70,8 @@ def identify(spec: ModelSpec) -> dict[str, Any]:
     """Return which weights these are: the hub's name and commit, or a local folder's sha256.
 
     Returns:
-        {"source", "revision", "sha256"}; the sha256 is over config and weights, and reads them all
-        (13 s for 7B), so that it is taken once, where a finetune is named.
+        {"source", "revision", "sha256"}; the sha256 is over config and weights, and reads them all,
+        so that it is taken once, where a finetune is named.
     """
     if not spec.is_local:
         spec = ungated(spec)

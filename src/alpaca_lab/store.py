@@ -146,6 +146,7 @@ class Run:
 
     def append_session(self, session: Mapping[str, Any]) -> None:
         """Record what one process took to add its answers."""
+        self.sessions()  # removes a line cut short, or this one would be glued to it
         append_line(self.folder / "sessions.jsonl", session)
 
     def sessions(self) -> list[dict[str, Any]]:
