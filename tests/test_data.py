@@ -80,6 +80,15 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path):
         assert read_file(tmp_path / name) == records
 
 
+def test_missing_input_of_a_parquet_file_is_no_input(tmp_path):
+    import pandas as pd
+
+    pd.DataFrame([ROW | {"input": None}, ROW | {"input": "x"}]).to_parquet(tmp_path / "a.parquet")
+    examples, rejected = validate(read_file(tmp_path / "a.parquet"), place="a.parquet")
+    assert [example.input for example in examples] == ["", "x"]
+    assert not rejected
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

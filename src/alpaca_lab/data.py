@@ -108,7 +108,10 @@ def read_file(path: Path) -> list[Any]:
     kind = "".join(path.suffixes[-2:]).removesuffix(".gz").rpartition(".")[2]
     try:
         if kind == "parquet":
-            return pd.read_parquet(path).to_dict("records")
+            from pyarrow import parquet
+
+            # Not by pandas: there a missing input is NaN, a number.
+            return parquet.read_table(path).to_pylist()
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             if kind == "json":
                 records = json.load(file)
