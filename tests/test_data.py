@@ -1,13 +1,26 @@
 """Which rows are used, and where they fall."""
 
 import json
+import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from alpaca_lab import data
 from alpaca_lab.config import DataSpec, SettingError
-from alpaca_lab.data import Example, load, read_file, split_of, validate
+from alpaca_lab.data import Example, load, question, read_file, split_of, validate
+from alpaca_lab.profiles import PROFILES
+from alpaca_lab.rows import cache, clusters
 
 ROW = {"instruction": "Name the capital of France.", "input": "", "output": "Paris"}
+
+
+@pytest.fixture(autouse=True)
+def outputs(tmp_path, monkeypatch):
+    """An empty folder in place of outputs/."""
+    monkeypatch.setattr(cache, "OUTPUTS", tmp_path / "outputs")
+    return tmp_path / "outputs"
 
 
 def rows(n):
@@ -32,11 +45,10 @@ def test_instruction_and_input_are_not_run_together():
     assert one.key != two.key
 
 
-def test_fillers_are_no_input_and_placeholders_are_dropped_by_name():
-    examples, rejected = validate(
+def test_rows_without_a_usable_answer_or_question_are_dropped_by_name():
+    examples, findings = validate(
         [
-            ROW | {"input": "<noinput>"},
-            ROW | {"input": None},
+            ROW,
             ROW | {"output": "  "},
             ROW | {"output": "<nooutput>"},
             ROW | {"instruction": " "},
@@ -45,14 +57,65 @@ def test_fillers_are_no_input_and_placeholders_are_dropped_by_name():
         ],
         place="rows.jsonl",
     )
+    assert len(examples) == 1
+    assert findings.rows == 6
+    capital = "Name the capital of France."
+    assert findings.rejected == (
+        (2, "empty output", f"{capital} | "),
+        (3, "placeholder output", f"{capital} | <nooutput>"),
+        (4, "empty instruction", " | Paris"),
+        (5, "output is not text", f"{capital} | 5"),
+        (6, "not valid Unicode", f"{capital} | half an emoji: <U+D83E>"),
+    )
+
+
+def test_excerpt_of_a_rejected_row_is_short_and_holds_no_escape_sequence():
+    long = ROW | {"instruction": "\x1b[31m" + "word " * 50, "output": ""}
+    [found] = validate([long], place="x")[1].rejected
+    assert "\x1b" not in found.excerpt and len(found.excerpt) < 80
+
+
+@pytest.mark.parametrize(
+    "filler",
+    ["<noinput>", "No input", "Noinput", "No Input.", "<no input>.", "No input required.",
+     "No input needed.", "`<noinput>`", "< noinput >", "<noinputs>", "\\<noinput\\>", "[noinput]",
+     "N/A", "<N/A>", "<none>", "none", "No input is necessary", "(no input)", "<noinput"],
+)  # fmt: skip
+def test_input_that_says_there_is_none_is_empty_and_counted_as_spelled(filler):
+    """Spellings found in Alpaca."""
+    examples, findings = validate([ROW | {"input": filler}, ROW | {"input": None}], place="x")
     assert [example.input for example in examples] == ["", ""]
-    assert rejected == [
-        (3, "empty output"),
-        (4, "placeholder output"),
-        (5, "empty instruction"),
-        (6, "output is not text"),
-        (7, "not valid Unicode"),
-    ]
+    assert findings.fillers == {filler: 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["He was <noinput>", "<noinput> 8", "No matter how hard I try", "None of them came.", "+", "NA",
+     "No input was given to the program, so it stopped.", "<photo of a beach>", "nonetheless"],
+)  # fmt: skip
+def test_input_that_says_something_is_kept(text):
+    examples, findings = validate([ROW | {"input": text}], place="x")
+    assert (examples[0].input, findings.fillers) == (text, {})
+
+
+@pytest.mark.parametrize(
+    ("output", "dropped"),
+    [
+        ("<nooutput>", True),
+        ("<No output>", True),
+        ("No Output", True),
+        ("No output required", True),
+        ("<noinput>", True),
+        ("<nooutput> - Visuals cannot be created by a language model.", True),
+        ("<No output. The task requires a poster,\nnot text.>", True),
+        ("No output is printed, because the loop never runs.", False),
+        ("<noinput>\nThe algorithm is as follows.", False),
+        ("N/A", False),
+        ("None", False),
+    ],
+)
+def test_answer_that_was_never_written_is_dropped_and_no_other(output, dropped):
+    assert bool(validate([ROW | {"output": output}], place="x")[1].rejected) == dropped
 
 
 def test_row_without_output_is_named():
@@ -84,9 +147,9 @@ def test_missing_input_of_a_parquet_file_is_no_input(tmp_path):
     import pandas as pd
 
     pd.DataFrame([ROW | {"input": None}, ROW | {"input": "x"}]).to_parquet(tmp_path / "a.parquet")
-    examples, rejected = validate(read_file(tmp_path / "a.parquet"), place="a.parquet")
+    examples, findings = validate(read_file(tmp_path / "a.parquet"), place="a.parquet")
     assert [example.input for example in examples] == ["", "x"]
-    assert not rejected
+    assert not findings.rejected
 
 
 @pytest.mark.parametrize(
@@ -128,8 +191,148 @@ def test_split_shares_are_near_what_was_asked():
 
 
 def test_empty_split_is_refused(tmp_path):
-    with pytest.raises(SettingError, match="no row fell into the .* split"):
+    with pytest.raises(SettingError, match=r"no row fell into the \w+ split; give more rows"):
         load(write(tmp_path / "a.jsonl", rows(1)))
+
+
+TEMPLATE = "Say in one word how the writer of the following short message felt at that moment"
+
+
+def test_rows_of_one_template_that_cannot_be_split_are_explained(tmp_path):
+    alike = [ROW | {"instruction": f"{TEMPLATE}: {i}"} for i in range(30)]
+    with pytest.raises(SettingError, match="30 of the 30 questions are one cluster"):
+        load(write(tmp_path / "a.jsonl", alike))
+
+
+def test_near_duplicates_are_never_on_two_sides_and_share_their_cluster(tmp_path):
+    words = ("now", "please", "today")
+    texts = [f"Say {i} times how much {i} apples of the kind {i} weigh" for i in range(100)]
+    records = [
+        ROW | {"instruction": f"{text} {word}", "output": word} for text in texts for word in words
+    ]
+    dataset = load(write(tmp_path / "a.jsonl", records))
+    places = {}
+    for name, split in dataset.splits().items():
+        for row in split:
+            places.setdefault(row.cluster, []).append((name, row.key))
+    assert len(places) == 100
+    for cluster, members in places.items():
+        assert len({name for name, _ in members}) == 1
+        assert cluster == min(key for _, key in members)
+    assert len(dataset.test) == 3 * sum(m[0][0] == "test" for m in places.values())
+    asked = [question(row) for row in dataset.test]
+    assert {line["cluster"] for line in asked} < set(places)
+    assert len({line["id"] for line in asked}) == len(asked)
+
+
+def test_question_that_was_never_split_is_its_own_cluster():
+    alone = Example(**ROW)
+    assert question(alone)["cluster"] == alone.key
+
+
+def test_embedded_rows_are_split_as_ever():
+    """They have no near-duplicates, so that clusters change nothing in any recorded run."""
+    facts = load(PROFILES["smoke"].data).manifest()
+    assert facts["duplicates"]["near_pairs"] == facts["duplicates"]["exact"] == 0
+    assert facts["train"] == {
+        "rows": 525,
+        "ids_sha256": "e39a16850d07055ce14e623c8a30cb10999e34baaf8ba9a13e9a9a1d9b80e8f2",
+    }
+    assert facts["validation"] == {
+        "rows": 28,
+        "ids_sha256": "0ac14047534ee7fed35e7ec3acccc761f9a3afcc75a8f24d9e1847136af948c4",
+    }
+    assert facts["test"] == {
+        "rows": 106,
+        "ids_sha256": "e300ac059c09e096d2d0e9b89545d3486fdb16f9f828f037bc866498e34d3432",
+    }
+
+
+def test_manifest_is_the_same_after_json_and_on_every_load(tmp_path):
+    spec = write(tmp_path / "a.jsonl", rows(100))
+    facts = load(spec).manifest()
+    assert json.loads(json.dumps(facts)) == facts == load(spec).manifest()
+
+
+def test_manifest_counts_what_was_found(tmp_path):
+    long = "It takes thirteen words in a row before anyone may speak of a copy."
+    records = [ROW | {"instruction": f"Question {i}?", "output": long} for i in range(50)]
+    records += [records[0] | {"output": "Another answer."}, ROW | {"input": "No input."}]
+    records += [ROW | {"output": "<nooutput>"}]
+    facts = load(write(tmp_path / "a.jsonl", records)).manifest()
+    assert facts["rows"] == 53
+    assert facts["rejected"] == {"placeholder output": 1}
+    assert facts["fillers"] == {"No input.": 1}
+    assert facts["duplicates"] == {
+        "questions": 51,
+        "exact": 1,
+        "clusters": 51,
+        "clusters_of_several": 0,
+        "rows_in_them": 0,
+        "largest": 1,
+        "near_pairs": 0,
+    }
+    told = facts["contamination"]
+    assert told["words"] == 13
+    assert told["shared"] + told["too_short_to_tell"] == facts["test"]["rows"]
+    assert told["none_shared"] == 0 and told["shared"] > 0
+
+
+def test_clusters_are_computed_once(tmp_path, monkeypatch):
+    spec = write(tmp_path / "a.jsonl", rows(60))
+    first = load(spec).manifest()
+    monkeypatch.setattr(clusters, "near_pairs", None)
+    monkeypatch.setattr(data.contamination, "overlaps", None)
+    assert load(spec).manifest() == first
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", "value", "request"])
+def test_damaged_cache_is_computed_again(tmp_path, outputs, damage):
+    alike = [
+        ROW | {"instruction": f"Count all of the legs of every spider in town {i}"}
+        for i in range(2)
+    ]
+    spec = write(tmp_path / "a.jsonl", rows(60) + alike)
+    first = load(spec)
+    [path] = outputs.glob("cache/clusters-*")
+    whole = path.read_bytes()
+    if isinstance(damage, bytes):
+        path.write_bytes(damage)
+    else:
+        path.write_text(json.dumps(json.loads(whole) | {damage: []}))
+    assert load(spec) == first and len(first.near_pairs) == 1
+    assert path.read_bytes() == whole
+
+
+def reference(name):
+    folder = os.environ.get("ALPACA_LAB_REFERENCE_DATA")
+    if not folder:
+        pytest.skip("ALPACA_LAB_REFERENCE_DATA is not set: no real Alpaca rows")
+    return str(Path(folder) / "alpaca" / name)
+
+
+def test_real_rows_are_validated_clustered_and_split():
+    """Counts of 9,229 random rows of Alpaca; duplicates recounted by brute force elsewhere."""
+    spec = DataSpec(source=reference("alpaca_random_9229.jsonl"), revision=None)
+    dataset = load(spec)
+    facts = dataset.manifest()
+    assert facts["rejected"] == {"placeholder output": 13, "empty output": 4}
+    assert sum(facts["fillers"].values()) == 132
+    assert facts["fillers"]["No input"] == 39 and len(facts["fillers"]) == 27
+    assert facts["duplicates"] == {
+        "questions": 9212,
+        "exact": 0,
+        "clusters": 9210,
+        "clusters_of_several": 1,
+        "rows_in_them": 3,
+        "largest": 3,
+        "near_pairs": 3,
+    }
+    assert [facts[name]["rows"] for name in data.SPLITS] == [8942, 79, 191]
+    told = facts["contamination"]
+    assert (told["shared"], told["none_shared"], told["too_short_to_tell"]) == (1, 131, 59)
+    fewer = load(replace(spec, max_train_rows=100))
+    assert fewer.train == dataset.train[:100] and fewer.test == dataset.test
 
 
 def test_manifest_changes_with_any_row(tmp_path):

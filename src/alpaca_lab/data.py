@@ -1,54 +1,42 @@
-"""Where rows come from, which are usable, and which split each is in."""
+"""Which split each row is in: whole clusters of near-duplicate questions, placed by hash."""
 
-import gzip
 import hashlib
-import json
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from .config import DataSpec, SettingError
+from .progress import Bar
+from .rows import clusters, contamination
+from .rows.cache import remember
+from .rows.contamination import Overlap
+from .rows.sources import read_file, read_hub
+from .rows.validation import Example, Findings, validate
 from .store import sha256_file
 
 Split = Literal["train", "validation", "test"]
-
-NO_INPUT = frozenset({"<noinput>", "<no input>", "noinput", "no input", "no input."})
-"""Fillers that annotators wrote where a task has no input; read as an empty input."""
-NO_OUTPUT = frozenset({"nooutput", "<nooutput>", "no output", "<no output>"})
-"""Placeholders for an answer that was never written; such a row is dropped and counted."""
+SPLITS = ("train", "validation", "test")
+LONG = 5_000
+"""Rows from which clusters and overlaps take more than a second, and show a progress bar."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """One Alpaca record; `input` is empty for most of them."""
+@dataclass(frozen=True)
+class NearPair:
+    """Two questions that are near-duplicates."""
 
-    instruction: str
-    input: str
-    output: str
-
-    @property
-    def key(self) -> str:
-        """Content address of the question, 64 hex digits; rows that ask the same thing share it."""
-        parts = (
-            " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-            for text in (self.instruction, self.input)
-        )
-        return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
-
-    @property
-    def id(self) -> str:
-        """The first 16 digits of `key`: the name of the question in results/."""
-        return self.key[:16]
+    one: Example
+    two: Example
+    jaccard: float
+    """Share of word 3-grams that both have, in [0.7, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """The usable rows of a source, split, and what was left out."""
+    """The usable rows of a source, split, and all that was found on the way."""
 
     source: dict[str, Any]
     """Identity: the hub name and commit, or the file's name and sha256."""
@@ -56,20 +44,39 @@ class Dataset:
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
     """One row per question, in the nested order: the first 100 are a prefix of the first 500."""
-    rejected: tuple[tuple[int, str], ...]
-    """(row number from 1, reason) of every row left out."""
+    findings: Findings
+    """Rows read, rows rejected, fillers normalised."""
+    duplicates: Mapping[str, int]
+    """Counts: questions, exact, clusters, clusters_of_several, rows_in_them, largest."""
+    near_pairs: tuple[NearPair, ...]
+    """Near-duplicates, in the order of their keys."""
+    overlaps: tuple[Overlap, ...]
+    """For each row of `test`, what its answer shares with the rows of `train`."""
 
     def manifest(self) -> dict[str, Any]:
         """Return the identity of the split: counts, and the sha256 of each split's list of ids."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        verdicts = Counter(overlap.verdict for overlap in self.overlaps)
+        names = ("shared", "none shared", "too short to tell")
         return {
             **self.source,
-            "rejected": dict(Counter(reason for _, reason in self.rejected)),
+            "rows": self.findings.rows,
+            "rejected": dict(Counter(item.reason for item in self.findings.rejected)),
+            "fillers": dict(self.findings.fillers),
+            "duplicates": {**self.duplicates, "near_pairs": len(self.near_pairs)},
+            "clusters": clusters.parameters(),
+            "contamination": {
+                "words": contamination.WORDS,
+                **{name.replace(" ", "_"): verdicts[name] for name in names},
+            },
             **{
                 name: {"rows": len(rows), "ids_sha256": ids_sha256(rows)}
-                for name, rows in splits.items()
+                for name, rows in self.splits().items()
             },
         }
+
+    def splits(self) -> dict[Split, tuple[Example, ...]]:
+        """Return the rows of each split by its name."""
+        return {name: getattr(self, name) for name in SPLITS}
 
 
 def ids_sha256(rows: Iterable[Example]) -> str:
@@ -81,7 +88,7 @@ def ids_sha256(rows: Iterable[Example]) -> str:
 
 
 def load(spec: DataSpec) -> Dataset:
-    """Read, validate and split the rows of `spec`.
+    """Read, validate, cluster and split the rows of `spec`.
 
     Raises:
         SettingError: If the source cannot be read, a row lacks a field, or a split comes out empty.
@@ -91,120 +98,11 @@ def load(spec: DataSpec) -> Dataset:
         records = read_file(path)
         source = {"source": path.name, "revision": None, "sha256": sha256_file(path)}
     else:
-        records = _read_hub(spec.source, spec.revision)
+        records = read_hub(spec.source, spec.revision)
         source = {"source": spec.source, "revision": spec.revision, "sha256": None}
-    examples, rejected = validate(records, place=str(path) if path.is_absolute() else spec.source)
-    return split(examples, spec=spec, source=source, rejected=rejected)
-
-
-def read_file(path: Path) -> list[Any]:
-    """Return the records of a local .json, .jsonl or .parquet file (JSON also gzipped).
-
-    Raises:
-        SettingError: If the file is missing, of another kind, or damaged; with the line.
-    """
-    if not path.is_file():
-        raise SettingError(f"no such file: {path}")
-    kind = "".join(path.suffixes[-2:]).removesuffix(".gz").rpartition(".")[2]
-    try:
-        if kind == "parquet":
-            from pyarrow import parquet
-
-            # Not by pandas: there a missing input is NaN, a number.
-            return parquet.read_table(path).to_pylist()
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            if kind == "json":
-                records = json.load(file)
-                if not isinstance(records, list):
-                    raise SettingError(f"{path}: expected a JSON list of rows")
-                return records
-            if kind == "jsonl":
-                return list(_json_lines(file, path))
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError, EOFError) as error:
-        raise SettingError(f"{path} cannot be read as .{kind}: {error}") from None
-    except ValueError as error:
-        if isinstance(error, SettingError):
-            raise
-        raise SettingError(f"{path} cannot be read as .{kind}: {error}") from None
-    raise SettingError(f"{path}: the name must end in .json, .jsonl or .parquet")
-
-
-def _json_lines(file: Iterable[bytes], path: Path) -> Iterator[Any]:
-    for number, line in enumerate(file, start=1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise SettingError(f"{path}:{number} is not JSON: {error}") from None
-
-
-def _read_hub(name: str, revision: str | None) -> list[Any]:
-    """Return the records of a hub dataset's train split at a pinned commit."""
-    from datasets import load_dataset
-
-    try:
-        return list(load_dataset(name, revision=revision, split="train"))
-    except Exception as error:
-        # datasets raises a dozen types, from ConnectionError to its own; the cure is the same.
-        raise SettingError(
-            f"the dataset {name} could not be had from the hub ({type(error).__name__}): check the "
-            "network, or give a local .json, .jsonl or .parquet file instead"
-        ) from error
-
-
-def validate(records: Sequence[Any], *, place: str) -> tuple[list[Example], list[tuple[int, str]]]:
-    """Turn records into examples, and name every row that is left out.
-
-    Args:
-        records: Mappings with `instruction`, `output` and optionally `input`.
-        place: The file or dataset, for error messages.
-
-    Returns:
-        The examples, and (row number from 1, reason) of each row rejected for its content.
-
-    Raises:
-        SettingError: If a row is not a mapping or lacks a field: then the file is not Alpaca data.
-    """
-    examples, rejected = [], []
-    for number, record in enumerate(records, start=1):
-        where = f"{place}, row {number}"
-        if not isinstance(record, dict):
-            raise SettingError(f"{where}: expected an object with instruction, input and output")
-        for name in ("instruction", "output"):
-            if name not in record:
-                raise SettingError(
-                    f"{where} has no `{name}`: each row needs instruction and output "
-                    "(input is optional); rename the columns or add the field"
-                )
-        values = {name: record.get(name) for name in ("instruction", "input", "output")}
-        values["input"] = "" if values["input"] is None else values["input"]
-        wrong = [name for name, value in values.items() if not isinstance(value, str)]
-        if wrong:
-            rejected.append((number, f"{wrong[0]} is not text"))
-            continue
-        if any(not text.isascii() and _has_lone_surrogate(text) for text in values.values()):
-            rejected.append((number, "not valid Unicode"))
-            continue
-        if values["input"].strip().casefold() in NO_INPUT:
-            values["input"] = ""
-        if not values["instruction"].strip():
-            rejected.append((number, "empty instruction"))
-        elif not values["output"].strip():
-            rejected.append((number, "empty output"))
-        elif values["output"].strip().casefold() in NO_OUTPUT:
-            rejected.append((number, "placeholder output"))
-        else:
-            examples.append(Example(**values))
-    return examples, rejected
-
-
-def _has_lone_surrogate(text: str) -> bool:
-    """Return True for text that no file and no tokenizer can hold; JSON lets it through."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+    place = str(path) if path.is_absolute() else spec.source
+    examples, findings = validate(records, place=place)
+    return split(examples, spec=spec, source=source, findings=findings)
 
 
 def unit_hash(purpose: str, key: str) -> float:
@@ -214,13 +112,14 @@ def unit_hash(purpose: str, key: str) -> float:
 
 
 def split_of(cluster: str, *, test_share: float, validation_share: float) -> Split:
-    """Assign a question to a split from its cluster's id alone.
+    """Assign a cluster of near-duplicate questions to a split from its id alone.
 
-    Hashing rather than shuffling: filtering, reordering or upgrading the dataset never moves a
-    question across the line, and two rows of one question are never on both sides of it.
+    Hashing rather than shuffling: reordering or shortening a dataset leaves every cluster whose
+    rows are unchanged where it was, and two wordings of a question are never on both sides. (A new
+    wording with a smaller key, or one that links two clusters, can move a cluster as a whole.)
 
     Args:
-        cluster: `Example.key`, 64 hex digits.
+        cluster: Smallest `Example.key` of the cluster, 64 hex digits.
         test_share: Expected share of the test split, in [0, 1].
         validation_share: Expected share of the validation split, in [0, 1].
 
@@ -235,43 +134,116 @@ def split_of(cluster: str, *, test_share: float, validation_share: float) -> Spl
 
 
 def split(
-    examples: Iterable[Example],
-    *,
-    spec: DataSpec,
-    source: dict[str, Any],
-    rejected: Sequence[tuple[int, str]] = (),
+    examples: Sequence[Example], *, spec: DataSpec, source: dict[str, Any], findings: Findings
 ) -> Dataset:
-    """Split examples by hash, each split in an order that depends on content alone.
+    """Split whole clusters by hash, each split in an order that depends on content alone.
+
+    Args:
+        examples: Valid rows, in any order.
+        spec: Shares of the splits, and how many rows to train on.
+        source: Identity of the source.
+        findings: What validation found, kept with the result.
 
     Raises:
         SettingError: If a split comes out empty.
     """
-    parts: dict[Split, list[Example]] = {"train": [], "validation": [], "test": []}
-    for example in sorted(examples, key=lambda row: (unit_hash("order-v1", row.key), row.output)):
+    cluster, pairs = _clusters(examples)
+    # The first output in sorted order stands for a question, whatever the order of the rows.
+    rows = sorted(
+        (replace(row, cluster=cluster[row.key]) for row in examples),
+        key=lambda row: (unit_hash("order-v1", row.key), row.output),
+    )
+    parts: dict[Split, list[Example]] = {name: [] for name in SPLITS}
+    for row in rows:
         shares = {"test_share": spec.test_share, "validation_share": spec.validation_share}
-        parts[split_of(example.key, **shares)].append(example)
-    for name, rows in parts.items():
-        if not rows:
-            raise SettingError(
-                f"{source['source']}: no row fell into the {name} split; "
-                f"give more rows, or raise {'its share' if name != 'train' else 'the train share'}"
-            )
+        parts[split_of(row.cluster, **shares)].append(row)
+    duplicates = _count(rows)
+    _require_rows(parts, source["source"], duplicates)
     # One row per question in test: the question is the unit of every interval.
-    test = tuple({row.key: row for row in reversed(parts["test"])}.values())[::-1]
+    first = {row.key: row for row in reversed(rows)}
+    test = tuple(row for row in parts["test"] if first[row.key] is row)
+    train = tuple(parts["train"][: spec.max_train_rows])
     return Dataset(
         source=source,
-        train=tuple(parts["train"][: spec.max_train_rows]),
+        train=train,
         validation=tuple(parts["validation"]),
         test=test,
-        rejected=tuple(rejected),
+        findings=findings,
+        duplicates=duplicates,
+        near_pairs=tuple(NearPair(first[one], first[two], value) for one, two, value in pairs),
+        overlaps=_overlaps(test, train),
     )
+
+
+def _clusters(examples: Iterable[Example]) -> tuple[dict[str, str], list[tuple[str, str, float]]]:
+    """Return the cluster of each question's key, and the pairs of keys that are near-duplicates."""
+    questions = {row.key: row.question for row in examples}
+    keys = sorted(questions)
+
+    def compute() -> list[clusters.Pair]:
+        with _bar("Near-duplicates", len(keys)) as bar:
+            return clusters.near_pairs(questions, seen=bar.update)
+
+    digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()
+    request = {"questions_sha256": digest, "parameters": clusters.parameters()}
+    pairs = remember("clusters", request, compute)
+    return clusters.assign(keys, pairs), pairs
+
+
+def _overlaps(test: Sequence[Example], train: Sequence[Example]) -> tuple[Overlap, ...]:
+    """Return what each test answer shares with the training rows."""
+
+    def compute() -> list[Overlap]:
+        texts = (f"{row.question}\n{row.output}" for row in train)
+        with _bar("13-gram overlap", len(train)) as bar:
+            return contamination.overlaps([row.output for row in test], texts, seen=bar.update)
+
+    request = {"words": contamination.WORDS, "train": ids_sha256(train), "test": ids_sha256(test)}
+    return tuple(Overlap(*values) for values in remember("overlaps", request, compute))
+
+
+def _bar(title: str, total: int) -> Bar:
+    return Bar(total=total, desc=title, unit="row", disable=total < LONG)
+
+
+def _count(rows: Sequence[Example]) -> dict[str, int]:
+    """Return how many rows ask the same, exactly and nearly."""
+    members: dict[str, set[str]] = {}
+    for row in rows:
+        members.setdefault(row.cluster, set()).add(row.key)
+    several = {cluster for cluster, keys in members.items() if len(keys) > 1}
+    questions = sum(map(len, members.values()))
+    return {
+        "questions": questions,
+        "exact": len(rows) - questions,
+        "clusters": len(members),
+        "clusters_of_several": len(several),
+        "rows_in_them": sum(row.cluster in several for row in rows),
+        "largest": max(map(len, members.values()), default=0),
+    }
+
+
+def _require_rows(
+    parts: Mapping[Split, Sequence[Example]], source: str, duplicates: Mapping[str, int]
+) -> None:
+    for name, rows in parts.items():
+        if not rows:
+            largest, questions = duplicates["largest"], duplicates["questions"]
+            alike = (
+                f" (near-duplicates stay together, and {largest} of the {questions} questions are "
+                "one cluster of them)"
+            )
+            raise SettingError(
+                f"{source}: no row fell into the {name} split{alike if largest > 1 else ''}; "
+                f"give more rows, or raise {'its share' if name != 'train' else 'the train share'}"
+            )
 
 
 def question(example: Example) -> dict[str, str]:
     """Return an example as a line of results/<study>/questions.jsonl."""
     return {
         "id": example.id,
-        "cluster": example.key,
+        "cluster": example.cluster or example.key,
         "instruction": example.instruction,
         "input": example.input,
         "reference": example.output,
@@ -280,9 +252,8 @@ def question(example: Example) -> dict[str, str]:
 
 def summary(dataset: Dataset) -> pd.DataFrame:
     """Return one row per split (rows, mean and longest answer in words), and the rejected rows."""
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     table = []
-    for name, rows in splits.items():
+    for name, rows in dataset.splits().items():
         words = [len(row.output.split()) for row in rows]
         with_input = sum(bool(row.input) for row in rows) / len(rows)
         table.append(
@@ -294,5 +265,5 @@ def summary(dataset: Dataset) -> pd.DataFrame:
                 "words per answer, most": max(words),
             }
         )
-    table.append({"split": "rejected", "rows": len(dataset.rejected)})
+    table.append({"split": "rejected", "rows": len(dataset.findings.rejected)})
     return pd.DataFrame(table).set_index("split")

@@ -1,0 +1,1 @@
+"""What is in the data, for reading: the written report, and what notebooks/01_data.ipynb shows."""

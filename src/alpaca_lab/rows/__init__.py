@@ -1,0 +1,1 @@
+"""What `data` is made of: reading, validating, clustering near-duplicates, finding overlaps."""
