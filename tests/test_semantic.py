@@ -153,6 +153,17 @@ def test_an_encoder_keeps_only_the_layers_it_needs(tiny_roberta):
         semantic.Encoder(dataclasses.replace(tiny_roberta, layer=4))
 
 
+def test_the_signature_tells_raw_from_rescaled():
+    raw, rescaled = (
+        semantic.signature(ROBERTA.name, layer=ROBERTA.layer, rescaled=flag)
+        for flag in (False, True)
+    )
+    assert raw.startswith("bertscore_f1|roberta-large|layer:17|idf:no|rescaled:no|")
+    assert rescaled.startswith(
+        "bertscore_f1_rescaled|roberta-large|layer:17|idf:no|rescaled:en-baseline|"
+    )
+
+
 def test_the_encoder_is_loaded_once(minilm):
     assert semantic.load_encoder(MINILM) is minilm
 
@@ -176,7 +187,7 @@ def test_a_hub_that_cannot_be_reached_is_named_with_its_cure(monkeypatch):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(SettingError, match="config.MINILM"):
+    with pytest.raises(SettingError, match="all-MiniLM-L6-v2, which needs no network"):
         semantic.locate(ROBERTA)
 
 

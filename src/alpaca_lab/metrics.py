@@ -7,15 +7,29 @@ scoring prompt + answer rewards copying the prompt. Every score has its recipe i
 import math
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import ArrayLike
-from rouge_score.rouge_scorer import RougeScorer
-from rouge_score.tokenize import tokenize
 from sacrebleu.metrics import BLEU, CHRF
 
-ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+from .rouge import ROUGE_TYPES, rouge, rouge_defined
+from .rouge import SIGNATURES as ROUGE_SIGNATURES
+
+__all__ = [
+    "BLEU_STATISTICS",
+    "CHRF_STATISTICS",
+    "ROUGE_TYPES",
+    "SIGNATURES",
+    "bleu",
+    "chrf",
+    "corpus_bleu",
+    "corpus_chrf",
+    "distinct",
+    "rouge",
+    "rouge_defined",
+    "text_scores",
+]
+
 MAX_ORDER = 4
 BLEU_STATISTICS = (
     *(f"bleu_correct_{n}" for n in range(1, MAX_ORDER + 1)),
@@ -25,10 +39,13 @@ BLEU_STATISTICS = (
 )
 """Columns whose sums over answers are what `corpus_bleu` takes, in its order."""
 
-
-@cache
-def _rouge_scorer() -> RougeScorer:
-    return RougeScorer(list(ROUGE_TYPES), use_stemmer=False)
+CHRF_ORDER, CHRF_BETA = 6, 2
+CHRF_STATISTICS = tuple(
+    f"chrf_{count}_{n}"
+    for n in range(1, CHRF_ORDER + 1)
+    for count in ("answer", "reference", "match")
+)
+"""Columns whose sums over answers are what `corpus_chrf` takes, in its order."""
 
 
 @cache
@@ -38,7 +55,7 @@ def _sentence_bleu() -> BLEU:
 
 @cache
 def _chrf() -> CHRF:
-    return CHRF(char_order=6, word_order=0, beta=2)
+    return CHRF(char_order=CHRF_ORDER, word_order=0, beta=CHRF_BETA)
 
 
 def _signatures() -> dict[str, str]:
@@ -47,56 +64,25 @@ def _signatures() -> dict[str, str]:
     corpus.corpus_score(["a"], [["a"]])
     sentence.sentence_score("a", ["a"])
     letters.sentence_score("a", ["a"])
-    library = f"lib:rouge_score-{version('rouge_score')}"
-    rouge_signatures = {name: f"{name}|f1|stem:no|unit:answer|{library}" for name in ROUGE_TYPES}
-    return rouge_signatures | {
+    return ROUGE_SIGNATURES | {
         "bleu": f"bleu|unit:answer|{sentence.get_signature().format()}",
         "corpus_bleu": f"bleu|unit:corpus|{corpus.get_signature().format()}",
         "chrf": f"chrf|unit:answer|{letters.get_signature().format()}",
+        "corpus_chrf": f"chrf|unit:corpus|{letters.get_signature().format()}",
+        "length_ratio": "length_ratio|answer/reference|words:whitespace|unit:corpus",
+        "finish_rate": "finish_rate|ended by EOS/answers|unit:corpus",
+        "empty_rate": "empty_rate|nothing but whitespace/answers|unit:corpus",
         "distinct_1": "distinct|n:1|words:whitespace|unit:answer",
         "distinct_2": "distinct|n:2|words:whitespace|unit:answer",
         "repeated_4grams": "repeated|n:4|words:whitespace|unit:answer",
+        "unique_answers": "unique_answers|different texts/answers|unit:question",
+        "nll": "nll|nats/response token, EOS included|unit:corpus",
+        "bits_per_character": "bits_per_character|bits/character of the reference|unit:corpus",
     }
 
 
 SIGNATURES: dict[str, str] = _signatures()
-"""Recipe of each score, with the version of the library that computed it."""
-
-
-def rouge_defined(reference: str) -> bool:
-    """Return whether ROUGE can see anything in a reference.
-
-    Its tokenizer keeps runs of a-z and 0-9 only: a Cyrillic or Chinese text would score 0
-    against itself, which says nothing about the answer.
-
-    Example:
-        >>> rouge_defined("Paris"), rouge_defined("Париж")
-        (True, False)
-    """
-    return bool(tokenize(reference, None))
-
-
-def rouge(answer: str, *, reference: str) -> dict[str, float]:
-    """Return ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum of one answer, without stemming.
-
-    Args:
-        answer: Model answer; empty scores 0.
-        reference: Gold answer. A one-word reference has no bigram, so its ROUGE-2 is 0.
-
-    Returns:
-        F1 in [0, 100] by name; NaN where `rouge_defined(reference)` is False.
-
-    Source:
-        Lin (2004), https://aclanthology.org/W04-1013, as google-research `rouge_score` has it.
-
-    Example:
-        >>> round(rouge("The cat on the mat.", reference="the cat sat on the mat")["rougeL"], 2)
-        90.91
-    """
-    if not rouge_defined(reference):
-        return dict.fromkeys(ROUGE_TYPES, math.nan)
-    scores = _rouge_scorer().score(target=reference, prediction=answer)
-    return {name: 100 * scores[name].fmeasure for name in ROUGE_TYPES}
+"""Recipe of each number in a table: the library's with its version, or how it is counted."""
 
 
 def bleu(answer: str, *, reference: str) -> dict[str, float]:
@@ -108,7 +94,8 @@ def bleu(answer: str, *, reference: str) -> dict[str, float]:
 
     Returns:
         "bleu" in [0, 100] (13a tokens, exp smoothing, effective order), and `BLEU_STATISTICS`
-        as counts: matched and proposed n-grams, and the lengths in 13a tokens.
+        as counts: matched and proposed n-grams, and the lengths in 13a tokens. "bleu" is NaN
+        where the reference has no 13a token, such as "<skipped>", which 13a deletes.
 
     Source:
         Papineni et al. (2002), https://aclanthology.org/P02-1040; Post (2018),
@@ -116,7 +103,10 @@ def bleu(answer: str, *, reference: str) -> dict[str, float]:
     """
     score = _sentence_bleu().sentence_score(answer, [reference])
     counts = (*score.counts, *score.totals, score.sys_len, score.ref_len)
-    return {"bleu": score.score} | dict(zip(BLEU_STATISTICS, map(float, counts), strict=True))
+    defined = score.ref_len > 0
+    return {"bleu": score.score if defined else math.nan} | dict(
+        zip(BLEU_STATISTICS, map(float, counts), strict=True)
+    )
 
 
 def corpus_bleu(statistics: ArrayLike) -> float | np.ndarray:
@@ -137,11 +127,7 @@ def corpus_bleu(statistics: ArrayLike) -> float | np.ndarray:
     Source:
         Post (2018); the steps of sacreBLEU's `BLEU.compute_bleu` with smoothing "exp".
     """
-    sums = np.asarray(statistics, dtype=float)
-    if sums.ndim == 0 or sums.shape[-1] != len(BLEU_STATISTICS):
-        raise ValueError(f"corpus BLEU needs {len(BLEU_STATISTICS)} sums, got shape {sums.shape}")
-    if np.isnan(sums).any():
-        raise ValueError("a BLEU statistic is NaN; leave failed answers out of the sum, by name")
+    sums = _checked_sums(statistics, BLEU_STATISTICS, "BLEU")
     correct, total = sums[..., :MAX_ORDER], sums[..., MAX_ORDER : 2 * MAX_ORDER]
     answer_length, reference_length = sums[..., -2], sums[..., -1]
     # Smoothing "exp": the k-th order without a match counts as 1 / 2**k matches.
@@ -155,13 +141,62 @@ def corpus_bleu(statistics: ArrayLike) -> float | np.ndarray:
     return float(score) if score.ndim == 0 else score
 
 
-def chrf(answer: str, *, reference: str) -> float:
-    """Return chrF2, the F-score of character 1- to 6-grams, of one answer, in [0, 100].
+def chrf(answer: str, *, reference: str) -> dict[str, float]:
+    """Return the chrF2 of one answer, and the statistics corpus chrF is summed from.
+
+    Args:
+        answer: Model answer; empty scores 0.
+        reference: Gold answer.
+
+    Returns:
+        "chrf" in [0, 100], the F-score of 1- to 6-grams of letters without whitespace, recall
+        weighing twice; and `CHRF_STATISTICS` as counts, for each n those of the answer, of the
+        reference and of both. "chrf" is NaN where the reference is empty.
 
     Source:
         Popović (2015), https://aclanthology.org/W15-3049, as sacreBLEU has it.
     """
-    return _chrf().sentence_score(answer, [reference]).score
+    # sacreBLEU's chrF score keeps no counts; its own significance tests take them from here too.
+    [counts] = _chrf()._extract_corpus_statistics([answer], [[reference]])
+    found = dict(zip(CHRF_STATISTICS, map(float, counts), strict=True))
+    defined = found["chrf_reference_1"] > 0
+    return {"chrf": float(corpus_chrf(counts)) if defined else math.nan} | found
+
+
+def corpus_chrf(statistics: ArrayLike) -> float | np.ndarray:
+    """Return the chrF2 of a corpus from its summed statistics; many corpora at once if asked.
+
+    Args:
+        statistics: Sums of `CHRF_STATISTICS` over the answers, shape (..., 18), in that order.
+
+    Returns:
+        chrF2 in [0, 100]: a float for shape (18,), else an array of shape (...).
+
+    Raises:
+        ValueError: If the last axis is not 18 long, or a sum is NaN.
+
+    Source:
+        Popović (2015); the steps of sacreBLEU's `CHRF` with its default, effective order: an n
+        that the answers or the references have no n-gram of is left out of the means.
+    """
+    sums = _checked_sums(statistics, CHRF_STATISTICS, "chrF")
+    answer, reference, match = np.moveaxis(sums.reshape(*sums.shape[:-1], CHRF_ORDER, 3), -1, 0)
+    counted = (answer > 0) & (reference > 0)
+    orders = np.maximum(counted.sum(axis=-1), 1)
+    precision = (match / np.where(counted, answer, np.inf)).sum(axis=-1) / orders
+    recall = (match / np.where(counted, reference, np.inf)).sum(axis=-1) / orders
+    weighted = CHRF_BETA**2 * precision + recall
+    score = 100 * (1 + CHRF_BETA**2) * precision * recall / np.where(weighted > 0, weighted, 1)
+    return float(score) if score.ndim == 0 else score
+
+
+def _checked_sums(statistics: ArrayLike, names: Sequence[str], metric: str) -> np.ndarray:
+    sums = np.asarray(statistics, dtype=float)
+    if sums.ndim == 0 or sums.shape[-1] != len(names):
+        raise ValueError(f"corpus {metric} needs {len(names)} sums, got shape {sums.shape}")
+    if np.isnan(sums).any():
+        raise ValueError(f"a {metric} statistic is NaN; leave failed answers out of the sum")
+    return sums
 
 
 def _ngrams(words: Sequence[str], order: int) -> list[tuple[str, ...]]:
@@ -198,19 +233,27 @@ def text_scores(answer: str, *, reference: str) -> dict[str, float | bool]:
         answer: Model answer. Nothing but whitespace scores 0: it is an answer.
         reference: Gold answer, not empty.
 
+    Returns:
+        What `rouge`, `bleu` and `chrf` return, on 0-100; the lengths n_words and n_ref_words in
+        words; shares of the answer's own n-grams, on 0-1: distinct_1, distinct_2 and
+        repeated_4grams; and whether ROUGE (rouge_defined) and ROUGE-2 (rouge2_defined) can see the
+        reference. What is undefined is NaN, never 0.
+
     Raises:
         ValueError: If the reference is empty: no score against it means anything.
     """
     if not reference.strip():
         raise ValueError("the reference is empty; drop the question when the data are validated")
+    overlap = rouge(answer, reference=reference)
     return {
-        **rouge(answer, reference=reference),
+        **overlap,
         **bleu(answer, reference=reference),
-        "chrf": chrf(answer, reference=reference),
+        **chrf(answer, reference=reference),
         "n_words": float(len(answer.split())),
         "n_ref_words": float(len(reference.split())),
         "distinct_1": distinct(answer, order=1),
         "distinct_2": distinct(answer, order=2),
         "repeated_4grams": 1 - distinct(answer, order=4),
-        "rouge_defined": rouge_defined(reference),
+        "rouge_defined": not math.isnan(overlap["rouge1"]),
+        "rouge2_defined": not math.isnan(overlap["rouge2"]),
     }

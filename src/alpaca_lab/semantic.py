@@ -72,15 +72,16 @@ def _hub_folder(spec: EncoderSpec) -> Path:
         # The hub's client raises a dozen types, of several libraries, for "not reachable".
         raise SettingError(
             f"encoder {spec.source} could not be fetched ({type(error).__name__}): connect to "
-            "huggingface.co once, or take the offline encoder, config.MINILM"
+            "huggingface.co once, or take all-MiniLM-L6-v2, which needs no network"
         ) from error
     return Path(folder)
 
 
-def signature(name: str, *, layer: int) -> str:
-    """Return the recipe of the score: encoder, layer, no idf, no rescaling, package version."""
+def signature(name: str, *, layer: int, rescaled: bool = False) -> str:
+    """Return the recipe of the score: encoder, layer, no idf, raw or rescaled, package version."""
+    scale, how = ("_rescaled", "en-baseline") if rescaled else ("", "no")
     return (
-        f"bertscore_f1|{name}|layer:{layer}|idf:no|rescaled:no|unit:answer|"
+        f"bertscore_f1{scale}|{name}|layer:{layer}|idf:no|rescaled:{how}|unit:answer|"
         f"lib:bert_score-{version('bert-score')}"
     )
 
