@@ -254,6 +254,14 @@ ROBERTA = EncoderSpec(
     sha256=None,
 )
 """The encoder that published BERTScores use for English."""
+BERT_BASE = EncoderSpec(
+    name="bert-base-uncased",
+    source="google-bert/bert-base-uncased",
+    revision="86b5e0934494bd15c9632b12f734a8a67f723594",
+    layer=9,
+    sha256=None,
+)
+"""The encoder of the first study, at the layer that the bert-score package takes for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

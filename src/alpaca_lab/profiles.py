@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from .config import (
+    BERT_BASE,
     MINILM,
     PHI_LINEARS,
     ROBERTA,
     TINY,
     DataSpec,
+    EncoderSpec,
     ModelSpec,
     SettingError,
     StudySpec,
@@ -26,7 +28,7 @@ HUB_DATASETS = {
 }
 """Hub datasets known by name, each pinned to a commit."""
 
-ENCODERS = {encoder.name: encoder for encoder in (MINILM, ROBERTA)}
+ENCODERS = {encoder.name: encoder for encoder in (MINILM, ROBERTA, BERT_BASE)}
 
 MODELS: dict[str, ModelSpec] = {
     spec.key: spec
@@ -127,9 +129,7 @@ def configure(
         if value == "":
             continue
         if field == "encoder":
-            known = ", ".join(ENCODERS)
-            require(value in ENCODERS, f'unknown encoder "{value}": choose from {known}')
-            study = replace(study, encoder=ENCODERS[value])
+            study = replace(study, encoder=parse_encoder(value))
             continue
         part, _, inner = field.partition(".")
         if inner:
@@ -192,6 +192,16 @@ def parse_models(text: str) -> tuple[ModelSpec, ...]:
             spec = replace(spec, **local, mirror=None, mirror_revision=None)
         specs.append(spec)
     return tuple(specs)
+
+
+def parse_encoder(name: str) -> EncoderSpec:
+    """Return the encoder of that name in `ENCODERS`.
+
+    Raises:
+        SettingError: If the name is unknown.
+    """
+    require(name in ENCODERS, f'unknown encoder "{name}": choose from {", ".join(ENCODERS)}')
+    return ENCODERS[name]
 
 
 def parse_data(source: str, base: DataSpec) -> DataSpec:
