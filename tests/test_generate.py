@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -35,6 +36,7 @@ class FakeDecoder:
 
     dtype, device = "float32", "cpu"
     calls: list = []
+    read: list = []
     stop_after: int | None = None
 
     def __init__(self, spec, adapter, study):
@@ -56,6 +58,11 @@ class FakeDecoder:
     def text(self, ids):
         return " ".join(map(str, ids))
 
+    def likelihood(self, questions):
+        type(self).read.append(self.adapter)
+        ids = [question["id"] for question in questions]
+        return pd.DataFrame({"id": ids, "nats": 2.5, "tokens": 3, "characters": 7})
+
     def peak_gib(self):
         return None
 
@@ -63,6 +70,7 @@ class FakeDecoder:
 @pytest.fixture(autouse=True)
 def _fresh_fake(monkeypatch):
     monkeypatch.setattr(FakeDecoder, "calls", [])
+    monkeypatch.setattr(FakeDecoder, "read", [])
     monkeypatch.setattr(FakeDecoder, "stop_after", None)
 
 
@@ -238,6 +246,16 @@ def test_an_answer_that_memory_did_not_hold_is_recorded_as_oom(record):
     assert rows(record)["greedy"]["q0", 0]["finish_reason"] is None
 
 
+def test_references_are_read_once_by_each_of_the_two_models(record):
+    generate(record)
+    assert [adapter is None for adapter in FakeDecoder.read] == [False, True]
+    measured = {cell: run.likelihood() for cell, run in runs_of(record) if run.has_likelihood}
+    assert set(measured) == {"greedy", "base"}
+    assert measured["greedy"]["id"].tolist() == [question["id"] for question in QUESTIONS]
+    generate(record)
+    assert len(FakeDecoder.read) == 2
+
+
 def test_white_space_alone_is_an_empty_answer(record):
     class Blank(FakeDecoder):
         def text(self, ids):
@@ -265,6 +283,10 @@ def test_a_real_model_answers_through_the_same_stage(record, monkeypatch):
     class Tokenizer:
         eos_token_id, pad_token_id = EOS, PAD
 
+        def __call__(self, text, *, add_special_tokens=True):
+            # The end of a text tells the questions apart, and is soon read.
+            return SimpleNamespace(input_ids=[3 + ord(letter) % 120 for letter in text[-60:]])
+
         def decode(self, ids, *, skip_special_tokens):
             assert skip_special_tokens
             return " ".join(map(str, ids))
@@ -276,9 +298,6 @@ def test_a_real_model_answers_through_the_same_stage(record, monkeypatch):
         return random_model("llama"), Tokenizer()
 
     monkeypatch.setattr(stage.models, "load_decoder", load_decoder)
-    monkeypatch.setattr(
-        stage.encoding, "encode_prompt", lambda _, instruction, input: list(instruction.encode())
-    )
     generate(record, open_decoder=stage.ModelDecoder)
     found = rows(record)
     assert [folder and folder.name for folder in loads] == ["adapter", None]

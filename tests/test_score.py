@@ -4,10 +4,11 @@ import dataclasses
 import hashlib
 import math
 
+import pandas as pd
 import pytest
 
 from alpaca_lab.config import as_dict
-from alpaca_lab.metrics import BLEU_STATISTICS, corpus_bleu
+from alpaca_lab.metrics import BLEU_STATISTICS, CHRF_STATISTICS, corpus_bleu
 from alpaca_lab.profiles import PROFILES
 from alpaca_lab.score import score, score_rows
 from alpaca_lab.store import CONTROL, Record, RecordError
@@ -23,9 +24,9 @@ QUESTIONS = [
 ]
 SCORED = ["rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "chrf", "bertscore_f1"]
 COLUMNS = [
-    "id", "cluster", "repeat", "status", "finish_reason", "n_new_tokens",
-    *SCORED, *BLEU_STATISTICS, "n_words", "n_ref_words",
-    "distinct_1", "distinct_2", "repeated_4grams", "rouge_defined",
+    "id", "cluster", "repeat", "status", "finish_reason", "n_new_tokens", "text_sha256",
+    *SCORED, *BLEU_STATISTICS, *CHRF_STATISTICS, "n_words", "n_ref_words",
+    "distinct_1", "distinct_2", "repeated_4grams", "rouge_defined", "rouge2_defined",
 ]  # fmt: skip
 
 
@@ -129,13 +130,14 @@ def test_an_empty_answer_scores_zero_and_a_failed_one_is_blank():
     assert scores["status"].tolist() == ["empty", "oom", "failed"]
     assert scores.loc[0, [*SCORED, "n_words"]].tolist() == [0] * 8
     for row in (1, 2):
-        assert scores.loc[row, [*SCORED, *BLEU_STATISTICS, "n_words"]].isna().all()
+        blank = [*SCORED, *BLEU_STATISTICS, *CHRF_STATISTICS, "n_words"]
+        assert scores.loc[row, blank].isna().all()
         assert scores.loc[row, "rouge_defined"]
     assert scores["n_ref_words"].tolist() == [4, 3, 4]
     assert encoder.calls == [[(" ", "the sky is blue")]]
 
 
-def test_the_control_run_is_the_empty_answer_to_every_question(record):
+def test_the_control_of_silence_scores_zero_and_took_no_time(record):
     score(STUDY, record=record, similarity=CountingEncoder())
     run = run_of(record, "empty", CONTROL)
     scores = run.scores()
@@ -148,11 +150,28 @@ def test_the_control_run_is_the_empty_answer_to_every_question(record):
     assert [manifest[name] for name in ("wall_s", "tokens_per_s", "peak_gib")] == [None] * 3
 
 
+def test_the_reference_itself_scores_100_wherever_a_metric_can_see_it(record):
+    score(STUDY, record=record, similarity=CountingEncoder())
+    scores = run_of(record, "reference", CONTROL).scores()
+    for name in SCORED:
+        seen = scores[name].dropna()
+        assert len(seen) == (2 if name.startswith("rouge") else 3)
+        assert seen.tolist() == pytest.approx([100] * len(seen))
+
+
+def test_equal_texts_have_equal_hashes_in_the_scores(record):
+    score(STUDY, record=record, similarity=CountingEncoder())
+    greedy, sampled = (run_of(record, name).scores() for name in ("greedy", "temperature=1"))
+    same = (greedy["text_sha256"] == sampled["text_sha256"]).tolist()
+    assert same == [True, False, False]
+
+
 def test_an_answer_that_two_runs_give_goes_through_the_encoder_once(record):
     encoder = CountingEncoder()
     score(STUDY, record=record, similarity=encoder)
     [pairs] = encoder.calls
-    assert len(pairs) == len(set(pairs)) == 8  # 9 answers; "the sky is blue" is given twice
+    # 6 answers of models, 12 of controls; "the sky is blue" is given three times, "Привет" twice.
+    assert len(pairs) == len(set(pairs)) == 15
 
 
 def test_a_sealed_run_is_not_scored_again(record):
@@ -265,3 +284,16 @@ def test_a_study_without_answers_says_what_to_run(record):
     record.write_index({"spec": as_dict(STUDY), "runs": {}})
     with pytest.raises(RecordError, match="run `python -m alpaca_lab generate`"):
         score(STUDY, record=record, similarity=CountingEncoder())
+
+
+def test_bertscore_is_also_rescaled_where_its_encoder_has_a_published_baseline():
+    """roberta-large gives unrelated sentences 83.1: half of the way from there to 100 is 50."""
+    from alpaca_lab.rescaling import baseline_f1
+    from alpaca_lab.score import _with_rescaled
+
+    floor = baseline_f1("roberta-large", layer=17)
+    rows = pd.DataFrame({"bertscore_f1": [floor, (floor + 100) / 2, 100.0, 0.0, float("nan")]})
+    found = _with_rescaled(rows, {"name": "roberta-large", "layer": 17})["bertscore_f1_rescaled"]
+    assert found[:4].tolist() == pytest.approx([0, 50, 100, 0])
+    assert math.isnan(found[4])
+    assert "bertscore_f1_rescaled" not in _with_rescaled(rows, {"name": "x", "layer": None})

@@ -59,10 +59,12 @@ def tables(record):
 def test_one_command_leaves_tables_figures_and_sealed_runs(unbroken):
     assert {"main.md", "temperature.csv", "num_beams.md", "top_k.csv"} <= set(tables(unbroken))
     assert {path.stem for path in (unbroken.folder / "figures").iterdir()} == {
-        "main", "temperature", "num_beams", "top_k", "loss",
+        "main", "temperature", "num_beams", "top_k", "contrasts", "cost", "loss",
     }  # fmt: skip
+    assert (unbroken.folder / "report.html").is_file()
+    assert (unbroken.folder / "data" / "manifest.json").is_file()
     runs = list(unbroken.runs())
-    assert len(runs) == 6, "greedy, one cell per axis, the untuned base, the empty answer"
+    assert len(runs) == 9, "greedy, one cell per axis, the untuned base, four controls"
     assert all(run.is_sealed for _, _, run in runs)
     assert unbroken.training("tiny-llama")[0]["steps"] == 6
 
@@ -125,7 +127,7 @@ def answered(record):
         (path.parent.name, row["id"], row["repeat"])
         for path in files
         for row in map(json.loads, filter(whole, path.read_text().split("\n")))
-        if row["finish_reason"]  # the empty answer, the control, has none
+        if row["finish_reason"]  # a control has none
     ]
     assert len(ids) == len(set(ids)), "an answer is recorded twice"
     return len(ids)

@@ -16,6 +16,7 @@ from . import preflight as checks
 from . import profiles, study
 from .config import ROOT, SettingError, StudySpec, study_from_dict
 from .processes import StageError
+from .progress import Bar
 from .store import RESULTS, Record, RecordError, read_json
 
 app = typer.Typer(
@@ -152,6 +153,29 @@ def generate(
 
 @app.command()
 def score(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Score this file: lines of id, reference, answer[, group, repeat]."),
+    ] = None,
+    baseline: Annotated[
+        str, typer.Option(help="With FILE: the group that every other is compared with.")
+    ] = "",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="With FILE: canonical, or original for whole texts as the first study scored them "
+            "(lines of id, group, reference_text, candidate_text)."
+        ),
+    ] = "canonical",
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="With FILE: BERTScore's encoder, by name, or none. Without a network: "
+            "all-MiniLM-L6-v2, the default of the canonical protocol."
+        ),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="With FILE: print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="With FILE: print CSV.")] = False,
     profile: Profile = "smoke",
     models: Models = "",
     data: Data = "",
@@ -159,11 +183,77 @@ def score(
     changes: Changes = None,
     spec: Spec = None,
 ) -> None:
-    """Score every answer that is not scored yet."""
-    from . import score as stage
+    """Score every answer of a study that is not scored yet; or a FILE of anyone's answers."""
+    if file is None:
+        from . import score as stage
 
-    chosen, record = _prepared(spec, profile, models, data, name, changes)
-    stage.score(chosen, record=record)
+        chosen, record = _prepared(spec, profile, models, data, name, changes)
+        stage.score(chosen, record=record)
+        return
+    from . import score_file
+
+    if as_json and as_csv:
+        raise SettingError("--json and --csv: choose one")
+    form = "json" if as_json else "csv" if as_csv else "text"
+    print(score_file.score(file, protocol, baseline=baseline, encoder=encoder, form=form))
+
+
+@app.command(name="data")
+def data_(
+    profile: Profile = "smoke", data: Data = "", name: Name = "", changes: Changes = None
+) -> None:
+    """Say what is in the data: rejected rows, near-duplicates, the split, contamination."""
+    from . import data as rows
+    from .datasheet import report as data_report
+
+    chosen = _study(profile, "", data, name, changes)
+    dataset = rows.load(chosen.data)
+    folder = Record.of(chosen.name).folder / "data"
+    data_report.write(dataset, folder)
+    print(data_report.describe(dataset))
+    print(f"written to {folder}")
+
+
+@app.command()
+def plan(
+    name: Annotated[str, typer.Option(help="A scored study, the pilot: below results/.")] = "smoke",
+    effect: Annotated[
+        float, typer.Option(help="Difference from greedy to be found, in points of ROUGE-L.")
+    ] = 1.0,
+) -> None:
+    """Say how many questions and repeats a study needs, judged by one that has been run."""
+    from . import pilot, tables
+
+    print(pilot.plan_table(tables.load(Record.of(name)), effect=effect).to_string(index=False))
+    print(
+        "n = ...: the smallest difference so many questions find in 4 of 5 cases, before "
+        f"correction; questions needed: for {effect:g} points"
+    )
+
+
+@app.command()
+def original(
+    name: Annotated[str, typer.Option(help="A finetuned study, below results/.")] = "smoke",
+) -> None:
+    """Repeat the first study's procedure with a study's models; score it under both protocols."""
+    from .original import page as original_page
+    from .original import scores as original_scores
+
+    record = Record.of(name)
+    chosen = study_from_dict(record.index()["spec"])
+    print(original_page.to_markdown(original_scores.repeat(chosen, record=record)))
+    print(f"written to {record.folder / 'original'}")
+
+
+@app.command()
+def calibrate() -> None:
+    """Count by simulation how often the tests and intervals are wrong; some minutes."""
+    from . import calibration
+
+    with Bar(total=len(calibration.CHECKS), desc="Calibrate", unit="check") as bar:
+        table = calibration.write(RESULTS / "calibration", advance=bar.update)
+    print(f"{table['passed'].sum()} of {len(table)} as wanted: {RESULTS / 'calibration'}")
+    raise typer.Exit(0 if table["passed"].all() else 1)
 
 
 @app.command(name="report")
@@ -172,14 +262,19 @@ def report_(
     check: Annotated[
         bool, typer.Option("--check", help="Rebuild every table and compare; write nothing.")
     ] = False,
+    readme: Annotated[
+        bool, typer.Option("--readme", help="Also copy the tables that README.md asks for into it.")
+    ] = False,
 ) -> None:
     """Write a study's tables and figures from its record, or check that they follow from it."""
-    from . import report  # brings the plotting libraries: 1.6 s that no other command waits for
+    from . import report
 
     record = Record.of(name)
     if not check:
         report.build(record)
         print(f"tables and figures: {record.folder}")
+        if readme:
+            print(f"README.md {'has new tables' if report.update_readme() else 'is as it was'}")
         return
     wrong = report.check(record)
     for table in wrong:

@@ -16,7 +16,8 @@ from .config import ROOT
 
 PACKAGES = (
     "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "unsloth", "datasets",
-    "sacrebleu", "rouge-score", "bert-score", "numpy", "scipy", "pandas",
+    "sacrebleu", "rouge-score", "bert-score", "nltk", "rouge", "datasketch",
+    "numpy", "scipy", "pandas",
 )  # fmt: skip
 
 

@@ -2,8 +2,9 @@
 
 Two passes over each model. Greedy and sampled cells share one pass through the slots, question by
 question, so that a prompt is prefilled once for all of them; each beam width is a pass of its own.
-The untuned base, decoded greedily, is one more cell. An answer is on disk the moment it is
-finished, and what is on disk is never decoded again: interrupting costs the answers in flight.
+The untuned base, decoded greedily, is one more cell. Each of the two models also reads the
+references: how likely it finds them. An answer is on disk the moment it is finished, and what is
+on disk is never decoded again: interrupting costs the answers in flight.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
-from . import beams, checkpoints, encoding, environment, models, slots
+import pandas as pd
+
+from . import beams, checkpoints, encoding, environment, likelihood, models, slots
 from .config import ROOT, ModelSpec, SettingError, StudySpec
 from .memory import slots_that_fit
 from .progress import Bar
@@ -39,6 +42,9 @@ class Decoder(Protocol):
 
     def answers(self, jobs: Sequence[Job]) -> Iterator[Finished]:
         """Yield each answer as it finishes. The jobs go through slots, or are of one beam width."""
+
+    def likelihood(self, questions: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+        """Return how surprising the model finds each reference, as `likelihood.response_nll`."""
 
     def text(self, ids: Sequence[int]) -> str:
         """Return an answer's text."""
@@ -98,6 +104,10 @@ class ModelDecoder:
         shape = checkpoints.read_shape(checkpoints.locate(self.spec))
         fitting = slots_that_fit(shape, length=length, budget_gib=memory, most=self.study.slots)
         return max(fitting, 1)
+
+    def likelihood(self, questions: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+        """Return how surprising the model finds each reference, as `likelihood.response_nll`."""
+        return likelihood.response_nll(*self._loaded, questions)
 
     def text(self, ids: Sequence[int]) -> str:
         """Return an answer's text, special tokens left out."""
@@ -160,8 +170,11 @@ def generate(
         passes = [one_pass, *([task] for task in tasks if task not in one_pass)]
         for group in passes:
             _answer(group, questions, decoder=tuned, bar=bar)
+        _measure_likelihood(tasks[0].run, questions, decoder=tuned, bar=bar)
         del tuned  # so that one model at a time is in memory
-        _answer([base], questions, decoder=open_decoder(spec, None, study), bar=bar)
+        untuned_decoder = open_decoder(spec, None, study)
+        _answer([base], questions, decoder=untuned_decoder, bar=bar)
+        _measure_likelihood(base.run, questions, decoder=untuned_decoder, bar=bar)
     everything = [*tasks, base]
     record.add_runs(model_key, {task.cell.name: task.run.id for task in everything})
     return _summary(model_key, everything)
@@ -222,6 +235,15 @@ def _answer(
                     "environment": machine,
                 }
             )
+
+
+def _measure_likelihood(
+    run: Run, questions: Sequence[Mapping[str, Any]], *, decoder: Decoder, bar: Bar
+) -> None:
+    """Record the references' likelihood beside the greedy answers of the same model, once."""
+    if not run.has_likelihood and not run.is_sealed:
+        bar.set_postfix_str("likelihood of the references")
+        run.write_likelihood(decoder.likelihood(questions))
 
 
 def _missing(

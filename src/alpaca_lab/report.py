@@ -1,57 +1,59 @@
 """Tables, figures and what the notebook shows, from results/ alone: no torch, no scoring of text.
 
-    build(record)   write every table and figure
-    check(record)   rebuild every table in memory and name those whose bytes differ
+    build(record)       write every table, every figure and report.html
+    check(record)       rebuild every table in memory, and name those whose files differ
+    update_readme()     copy the tables that README.md asks for into it
 
-Each table is a long CSV, and a Markdown page rendered from that CSV and nothing else.
+Each table is a long CSV. Its page is rendered from that CSV's text and nothing else, and written as
+Markdown and as LaTeX; report.html holds the same pages, the figures and a few answers.
 """
 
-import html
-import math
-from collections.abc import Callable
-from functools import partial
-from io import StringIO
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from . import figures, render, tables
-from .config import StudySpec, study_from_dict
-from .store import Record, RecordError, write_atomically
+from . import table_files, tables, trends
+from .config import ROOT, StudySpec, study_from_dict
+from .pages import figures, latex, markdown, readme, render, render_cost, render_trends, webpage
+from .pages.page import Page
+from .pages.provenance import Provenance
+from .store import RESULTS, Record, write_atomically
 from .sweep import AXES, BASE, GREEDY
+from .table_files import SECONDARY, TABLES, TRAINING, from_csv, to_csv
 
 if TYPE_CHECKING:
     from IPython.display import HTML, Markdown
 
-TABLES = ("main", *AXES, "training")
-"""What `check` rebuilds: the same bytes from the same rows, on any machine."""
-PERFORMANCE = ("performance/cost", "performance/training")
-"""Seconds and GiB: facts of one machine on one day, so no part of `check`."""
-WORDS = ("model", "axis", "value", "metric", "signature", "cell", "run", "baseline", "note")
-"""Columns that hold words: a run named 123456e78901 is not a number."""
-LEFT = 'style="text-align: left; vertical-align: top"'
-LONGEST_EXAMPLE = 600
-"""Characters of a text that `examples` shows before it is cut, and said to be."""
+FIGURES = {"performance/cost": "cost", "training": "loss"} | {
+    name: name for name in ("main", "contrasts", *AXES)
+}
+"""The figure that stands under a page."""
 
 
 def build(record: Record) -> None:
     """Write every table and figure of a study, each run compared with its manifest first.
 
     Raises:
-        RecordError: If a run is missing, not scored, or changed since it was sealed.
+        RecordError: If a run is missing, not scored, or changed since it was sealed, or a model
+            is not finetuned.
     """
-    build_training(record)
     evidence = tables.load(record)
     titles = _titles(evidence.spec)
-    frames = _score_frames(evidence)
-    _write(record, _score_pages(evidence, frames))
-    cost = tables.cost_table(evidence)
-    _write(record, {"performance/cost": _page(cost, lambda frame: render.cost(frame, titles))})
-    drawn = {axis: figures.axis(frames[axis], titles=titles) for axis in AXES}
-    drawn["main"] = figures.main(frames["main"], titles=titles)
+    texts = _score_texts(evidence) | _training_texts(record, evidence.spec)
+    pages = _pages(texts, evidence)
+    frames = {name: from_csv(text) for name, text in texts.items()}
+    drawn = {axis: figures.axis(frames[axis], titles=titles) for axis in AXES} | {
+        "main": figures.main(frames["main"], titles=titles),
+        "contrasts": figures.contrasts(frames["contrasts"], titles=titles),
+        "cost": figures.cost(frames["performance/cost"], titles=titles),
+        "loss": _loss(record, titles),
+    }
+    _write(record, texts, pages)
     for name, content in drawn.items():
         write_atomically(record.figure(name), content)
+    write_atomically(record.folder / "report.html", _document(record, pages, drawn))
 
 
 def build_training(record: Record) -> None:
@@ -62,34 +64,32 @@ def build_training(record: Record) -> None:
     """
     spec = study_from_dict(record.index()["spec"])
     titles = _titles(spec)
-    cost = tables.training_cost_table(record, spec)
-    pages = {"performance/training": _page(cost, lambda frame: render.training_cost(frame, titles))}
-    _write(record, {"training": _training_page(record, spec)} | pages)
-    losses = {key: record.training(key)[1] for key in titles}
-    write_atomically(record.figure("loss"), figures.loss(losses, titles=titles))
+    texts = _training_texts(record, spec)
+    _write(record, texts, _training_pages(texts, titles))
+    write_atomically(record.figure("loss"), _loss(record, titles))
 
 
 def check(record: Record) -> list[str]:
-    """Rebuild every table of `TABLES` in memory, and compare it with the file byte by byte.
+    """Rebuild every table and page in memory, and compare them with the files byte by byte.
+
+    Figures are left out: another version of the plotting library draws other bytes.
 
     Returns:
-        Names of the tables that differ from what the rows say, or are missing; empty when all
-        is well.
+        What differs from what the rows say, or is missing, such as "main.csv"; empty when all is
+        well.
 
     Raises:
-        RecordError: If a run is missing, not scored, or changed since it was sealed.
+        RecordError: If a run is missing, not scored, or changed since it was sealed, or a model
+            is not finetuned.
     """
     evidence = tables.load(record)
-    pages = _score_pages(evidence, _score_frames(evidence))
-    pages["training"] = _training_page(record, evidence.spec)
+    texts = _score_texts(evidence) | _training_texts(record, evidence.spec)
+    files = _files(texts, _pages(texts, evidence))
     return [
-        name
-        for name, by_ending in pages.items()
-        if any(
-            not (path := _path(record, name, ending)).is_file()
-            or path.read_bytes() != content.encode()
-            for ending, content in by_ending.items()
-        )
+        f"{name}.{ending}"
+        for (name, ending), content in files.items()
+        if not (file := table_files.path(record, name, ending)).is_file()
+        or file.read_bytes() != content.encode()
     ]
 
 
@@ -98,12 +98,12 @@ def read_table(record: Record, name: str) -> pd.DataFrame:
 
     Args:
         record: The study's record.
-        name: One of `TABLES` or `PERFORMANCE`.
+        name: One of `TABLES`; a secondary page's numbers are those of its axis.
 
     Raises:
         RecordError: If there is no such table, or it has not been built.
     """
-    return _parse(_read(record, name, "csv"))
+    return from_csv(table_files.read(record, SECONDARY.get(name, name), "csv"))
 
 
 def show(record: Record, name: str) -> "Markdown":
@@ -111,14 +111,14 @@ def show(record: Record, name: str) -> "Markdown":
 
     Args:
         record: The study's record.
-        name: One of `TABLES` or `PERFORMANCE`.
+        name: One of `TABLES`.
 
     Raises:
         RecordError: If there is no such table, or it has not been built.
     """
     from IPython.display import Markdown
 
-    return Markdown(_read(record, name, "md"))
+    return Markdown(table_files.read(record, name, "md"))
 
 
 def examples(record: Record, n: int = 3) -> "HTML":
@@ -133,113 +133,132 @@ def examples(record: Record, n: int = 3) -> "HTML":
     """
     from IPython.display import HTML
 
-    index = record.index()
-    spec = study_from_dict(index["spec"])
-    questions = record.questions()[:n]
-    columns = {}
-    for model in spec.models:
-        for cell, label in ((BASE, "untuned"), (GREEDY, "finetuned")):
-            run_id = index["runs"].get(model.key, {}).get(cell)
-            answers = record.run(run_id).answers() if run_id else []
-            columns[f"{model.title}, {label}"] = {row["id"]: row for row in answers}
-    rows = []
-    for number, question in enumerate(questions, start=1):
-        texts = {"Instruction": question["instruction"], "Input": question["input"]}
-        rows.append(f'<tr><th colspan="2" {LEFT}>Question {number}</th></tr>')
-        rows += [_row(label, _text(text)) for label, text in texts.items() if text]
-        rows.append(_row("Reference", _text(question["reference"])))
-        rows += [
-            _row(label, _answer(answers.get(question["id"]))) for label, answers in columns.items()
-        ]
-    return HTML(f"<table>{''.join(rows)}</table>")
+    return HTML(_examples(record, n))
 
 
-def _row(label: str, cell: str) -> str:
-    return f"<tr><td {LEFT}><b>{html.escape(label)}</b></td><td {LEFT}>{cell}</td></tr>"
+def update_readme(path: Path = ROOT / "README.md", *, results: Path = RESULTS) -> bool:
+    """Put the written tables that a README asks for between its markers.
+
+    Args:
+        path: The README; `<!-- table: smoke/main -->` asks for the page main of the study smoke.
+        results: Where the studies are.
+
+    Returns:
+        Whether the file had to be changed.
+
+    Raises:
+        RecordError: If a marker is not closed, or its table has not been built.
+    """
+    old = path.read_text(encoding="utf-8")
+    pages = {}
+    for place in readme.names(old):
+        study, _, name = place.partition("/")
+        pages[place] = table_files.read(Record.of(study, results=results), name, "md")
+    new = readme.fill(old, pages)
+    if new != old:
+        write_atomically(path, new)
+    return new != old
 
 
-def _answer(answer: dict | None) -> str:
-    if answer is None:
-        return "<i>not answered yet</i>"
-    if answer["status"] == "empty":
-        return "<i>empty answer</i>"
-    return _text(answer["text"]) if answer["status"] == "ok" else f"<i>{answer['status']}</i>"
+def _score_texts(evidence: tables.Evidence) -> dict[str, str]:
+    frames = {
+        "main": tables.main_table(evidence),
+        **tables.axis_tables(evidence),
+        "contrasts": trends.contrast_table(evidence),
+        "aa": trends.aa_table(evidence),
+        "performance/cost": tables.cost_table(evidence),
+    }
+    return {name: to_csv(frame) for name, frame in frames.items()}
 
 
-def _text(text: str) -> str:
-    shown = html.escape(text[:LONGEST_EXAMPLE]).replace("\n", "<br>")
-    if len(text) > LONGEST_EXAMPLE:
-        shown += f" ... <i>({len(text):,} characters in all)</i>"
-    # A notebook typesets what stands between two dollar signs; a tag around them prevents it.
-    return shown.replace("$", "<span>$</span>")
-
-
-def _score_frames(evidence: tables.Evidence) -> dict[str, pd.DataFrame]:
-    return {"main": tables.main_table(evidence), **tables.axis_tables(evidence)}
-
-
-def _score_pages(
-    evidence: tables.Evidence, frames: dict[str, pd.DataFrame]
-) -> dict[str, dict[str, str]]:
-    provenance = _provenance(evidence, frames)
-    renderers = dict.fromkeys(AXES, render.axis) | {"main": render.main}
+def _training_texts(record: Record, spec: StudySpec) -> dict[str, str]:
     return {
-        name: _page(frame, partial(renderers[name], provenance=provenance))
-        for name, frame in frames.items()
+        "training": to_csv(tables.training_table(record, spec)),
+        "performance/training": to_csv(tables.training_cost_table(record, spec)),
     }
 
 
-def _training_page(record: Record, spec: StudySpec) -> dict[str, str]:
-    titles = _titles(spec)
-    return _page(tables.training_table(record, spec), lambda frame: render.training(frame, titles))
-
-
-def _provenance(evidence: tables.Evidence, frames: dict[str, pd.DataFrame]) -> render.Provenance:
+def _pages(texts: Mapping[str, str], evidence: tables.Evidence) -> dict[str, Page]:
+    """Return every page in reading order, from the text of the tables."""
+    frames = {name: from_csv(text) for name, text in texts.items()}
+    titles = _titles(evidence.spec)
     manifest = next(iter(evidence.runs.values())).manifest
-    return render.Provenance(
-        titles=_titles(evidence.spec),
+    provenance = Provenance(
+        titles=titles,
         signatures=manifest["signatures"],
         encoder=manifest["encoder"],
-        comparisons=int(sum(frames[axis]["p_holm"].notna().sum() for axis in AXES)),
+        comparisons=_tested(frames, "p_holm"),
+        exploratory=_tested(frames, "p_bh"),
     )
+    pages = {
+        "main": render.main(frames["main"], provenance),
+        "contrasts": render_trends.contrasts(frames["contrasts"], provenance),
+        "aa": render_trends.aa(frames["aa"], provenance),
+        "performance/cost": render_cost.cost(frames["performance/cost"], titles),
+        **_training_pages(texts, titles),
+    }
+    for axis in AXES:
+        pages[axis] = render.axis(frames[axis], frames["contrasts"], provenance)
+    for name, axis in SECONDARY.items():
+        pages[name] = render.secondary(frames[axis], provenance)
+    return {name: pages[name] for name in TABLES}
+
+
+def _tested(frames: Mapping[str, pd.DataFrame], column: str) -> int:
+    return int(sum(frames[axis][column].notna().sum() for axis in AXES))
+
+
+def _training_pages(texts: Mapping[str, str], titles: Mapping[str, str]) -> dict[str, Page]:
+    renderers = (render_cost.training, render_cost.training_cost)
+    return {
+        name: renderer(from_csv(texts[name]), titles)
+        for name, renderer in zip(TRAINING, renderers, strict=True)
+    }
+
+
+def _files(texts: Mapping[str, str], pages: Mapping[str, Page]) -> dict[tuple[str, str], str]:
+    """Return the content of every file by (table, ending)."""
+    files = {}
+    for name, page in pages.items():
+        if name in texts:
+            files[name, "csv"] = texts[name]
+        files[name, "md"] = markdown.page(page)
+        files[name, "tex"] = latex.page(page, label=name.replace("/", "-"))
+    return files
+
+
+def _write(record: Record, texts: Mapping[str, str], pages: Mapping[str, Page]) -> None:
+    for (name, ending), content in _files(texts, pages).items():
+        write_atomically(table_files.path(record, name, ending), content)
+
+
+def _loss(record: Record, titles: Mapping[str, str]) -> bytes:
+    return figures.loss({key: record.training(key)[1] for key in titles}, titles=titles)
+
+
+def _document(record: Record, pages: Mapping[str, Page], drawn: Mapping[str, bytes]) -> str:
+    sections = []
+    for name, page in pages.items():
+        body = webpage.page(page)
+        if name in FIGURES:
+            body += webpage.figure(drawn[FIGURES[name]], alt=f"Figure: {page.title}")
+        sections.append(webpage.Section(name=name, title=page.title, body=body))
+    title = "The first questions, not picked ones, and what each model answered"
+    body = _examples(record, 3)
+    sections.append(webpage.Section(name="examples", title=title, body=body))
+    return webpage.document(f"Alpaca Lab: {record.folder.name}", sections)
+
+
+def _examples(record: Record, n: int) -> str:
+    index = record.index()
+    answers = {}
+    for model in study_from_dict(index["spec"]).models:
+        for cell, label in ((BASE, "untuned"), (GREEDY, "finetuned")):
+            run_id = index["runs"].get(model.key, {}).get(cell)
+            rows = record.run(run_id).answers() if run_id else []
+            answers[f"{model.title}, {label}"] = {row["id"]: row for row in rows}
+    return webpage.examples(record.questions()[:n], answers)
 
 
 def _titles(spec: StudySpec) -> dict[str, str]:
     return {model.key: model.title for model in spec.models}
-
-
-def _page(frame: pd.DataFrame, renderer: Callable[[pd.DataFrame], str]) -> dict[str, str]:
-    """Return a table's two files by ending. The page is rendered from the CSV's own text."""
-    text = frame.to_csv(index=False, lineterminator="\n")
-    return {"csv": text, "md": renderer(_parse(text))}
-
-
-def _write(record: Record, pages: dict[str, dict[str, str]]) -> None:
-    for name, by_ending in pages.items():
-        for ending, content in by_ending.items():
-            write_atomically(_path(record, name, ending), content)
-
-
-def _parse(text: str) -> pd.DataFrame:
-    frame = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
-    for name in frame.columns.difference(WORDS):
-        # float() rounds correctly on every platform; pandas' own parser did not in every version.
-        numbers = frame[name].map(lambda word: float(word) if word else math.nan)
-        whole = numbers.notna().all() and not frame[name].str.contains(".", regex=False).any()
-        frame[name] = numbers.astype("int64") if whole else numbers.astype("float64")
-    return frame
-
-
-def _path(record: Record, name: str, ending: str) -> Path:
-    if name in TABLES:
-        return record.table(name).with_suffix(f".{ending}")
-    if name in PERFORMANCE:
-        return record.folder / f"{name}.{ending}"
-    raise RecordError(f'no table "{name}": choose from {", ".join((*TABLES, *PERFORMANCE))}')
-
-
-def _read(record: Record, name: str, ending: str) -> str:
-    path = _path(record, name, ending)
-    if not path.is_file():
-        raise RecordError(f"no such file: {path}; run `python -m alpaca_lab report`")
-    return path.read_text(encoding="utf-8")

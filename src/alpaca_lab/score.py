@@ -12,19 +12,18 @@ from typing import Any
 
 import pandas as pd
 
-from . import environment, semantic
+from . import controls, environment, rescaling, semantic
 from .config import EncoderSpec, StudySpec
+from .controls import EMPTY
 from .metrics import SIGNATURES, text_scores
 from .progress import Bar
 from .store import CONTROL, Record, RecordError, Run
 
-EMPTY = "empty"
-"""Name of the control run, and the status of an answer that is nothing but whitespace."""
 ANSWERED = ("ok", EMPTY)
 """Statuses with an answer to score."""
 STATUSES = (*ANSWERED, "failed", "oom")
 """All statuses; the last two have no answer, and blank scores."""
-TEXT_FREE = ("n_ref_words", "rouge_defined")
+TEXT_FREE = ("n_ref_words", "rouge_defined", "rouge2_defined")
 """Columns that describe the reference alone: known even where the answer is missing."""
 
 Similarity = Callable[[list[str], list[str]], list[float]]
@@ -34,7 +33,7 @@ Similarity = Callable[[list[str], list[str]], list[float]]
 def score(study: StudySpec, *, record: Record, similarity: Similarity | None = None) -> None:
     """Score every run of the study's index that is not sealed, and seal it.
 
-    The control run is answered here too: the empty answer to every question. All unsealed runs
+    The controls are answered here too: silence, the question copied, and so on. All unsealed runs
     go through the encoder together, so an answer that several settings give is encoded once. A
     sealed run is compared with its manifest and left alone; interrupted work is done again.
 
@@ -54,7 +53,7 @@ def score(study: StudySpec, *, record: Record, similarity: Similarity | None = N
     blank = [key for key, question in questions.items() if not question["reference"].strip()]
     if blank:
         raise RecordError(f"question {blank[0]} has an empty reference; prepare the study again")
-    _answer_control(questions, record=record)
+    controls.answer(record)
     encoder = _encoder_facts(study.encoder, similarity)
     pending, answers = {}, {}
     for model, cell, run in record.runs():
@@ -83,7 +82,8 @@ def score(study: StudySpec, *, record: Record, similarity: Similarity | None = N
             return [known[pair] for pair in zip(texts, references, strict=True)]
 
         for run_id, run in pending.items():
-            run.write_scores(score_rows(answers[run_id], questions.values(), looked_up))
+            rows = score_rows(answers[run_id], questions.values(), looked_up)
+            run.write_scores(_with_rescaled(rows, encoder))
             run.seal(_facts(run, answers[run_id], encoder=encoder))
             bar.update(len(answers[run_id]))
 
@@ -120,11 +120,12 @@ def score_rows(
         else:
             blank = text_scores("", reference=question["reference"]) | {"bertscore_f1": math.nan}
             scores = {name: blank[name] if name in TEXT_FREE else math.nan for name in blank}
-        facts = {name: answer[name] for name in ("repeat", "status", "finish_reason")}
-        rows.append(
-            {"id": answer["id"], "cluster": question["cluster"], **facts}
-            | {"n_new_tokens": answer["n_new_tokens"], **scores}
-        )
+        identity = {"id": answer["id"], "cluster": question["cluster"]}
+        names = ("repeat", "status", "finish_reason", "n_new_tokens")
+        facts = {name: answer[name] for name in names}
+        # So that different answers to a question can be counted without reading their texts.
+        text = hashlib.sha256(answer["text"].encode()).hexdigest()[:16]
+        rows.append(identity | facts | {"text_sha256": text} | scores)
     return pd.DataFrame(rows)
 
 
@@ -141,35 +142,16 @@ def _columns(pairs: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
     return [text for text, _ in pairs], [reference for _, reference in pairs]
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _answer_control(questions: Mapping[str, Mapping[str, Any]], *, record: Record) -> None:
-    """Answer every question with nothing: what a score is worth that silence gets too."""
-    request = {
-        "control": EMPTY,
-        "questions": _sha256("\n".join(questions)),
-        # No model is asked, but the references decide the scores.
-        "references": _sha256("\n".join(item["reference"] for item in questions.values())),
-        "repeats": 1,
-    }
-    run = record.open_run(request)
-    if not run.is_sealed:
-        done = run.done()
-        for question_id in (key for key in questions if (key, 0) not in done):
-            run.append(
-                {
-                    "id": question_id,
-                    "repeat": 0,
-                    "status": EMPTY,
-                    "text": "",
-                    "ids_sha256": _sha256("")[:16],
-                    "n_new_tokens": 0,
-                    "finish_reason": None,
-                }
-            )
-    record.add_runs(CONTROL, {EMPTY: run.id})
+def _with_rescaled(rows: pd.DataFrame, encoder: Mapping[str, Any]) -> pd.DataFrame:
+    """Add BERTScore on its rescaled scale, where the encoder has a published baseline."""
+    if encoder["layer"] is None:
+        return rows
+    baseline = rescaling.baseline_f1(encoder["name"], layer=encoder["layer"])
+    if baseline is None:
+        return rows
+    return rows.assign(
+        bertscore_f1_rescaled=rescaling.rescaled(rows["bertscore_f1"], baseline=baseline)
+    )
 
 
 def _checked_answers(
@@ -225,13 +207,17 @@ def _facts(
     # A process that was killed leaves answers without a session: their seconds are unknown.
     all_timed = bool(sessions) and sum(part["answers"] for part in sessions) == len(answers)
     peaks = [session["peak_gib"] for session in sessions if session["peak_gib"] is not None]
-    bertscore = f"bertscore_f1|{encoder['name']}"
-    if encoder["layer"] is not None:
-        bertscore = semantic.signature(encoder["name"], layer=encoder["layer"])
+    name, layer = encoder["name"], encoder["layer"]
+    bertscore = {"bertscore_f1": f"bertscore_f1|{name}"}
+    if layer is not None:
+        bertscore = {
+            "bertscore_f1": semantic.signature(name, layer=layer),
+            "bertscore_f1_rescaled": semantic.signature(name, layer=layer, rescaled=True),
+        }
     return {
         "counts": dict(Counter(answer["status"] for answer in answers)),
         "expected_answers": len(answers),
-        "signatures": SIGNATURES | {"bertscore_f1": bertscore},
+        "signatures": SIGNATURES | bertscore,
         "encoder": dict(encoder),
         "wall_s": timed_s if all_timed else None,
         "new_tokens": sum(answer["n_new_tokens"] or 0 for answer in answers),

@@ -5,6 +5,7 @@ A run is one cell of the sweep for one model; the fingerprint of what was asked 
     request.json     what was asked, written first
     answers.jsonl    one line per answer, appended as it is finished
     sessions.jsonl   one line per process that added answers: seconds, tokens, peak GiB, machine
+    likelihood.csv   how surprising the model finds each reference; greedy and base runs only
     scores.parquet   one row per answer
     manifest.json    written last and atomically: its presence means that the run is whole
 """
@@ -136,8 +137,7 @@ class Run:
         Raises:
             RecordError: If the run is sealed: a finished run is never changed.
         """
-        if self.is_sealed:
-            raise RecordError(f"run {self.id} is sealed; a finished run is never changed")
+        self._refuse_sealed()
         append_line(self.folder / "answers.jsonl", answer)
 
     def done(self) -> set[tuple[str, int]]:
@@ -152,6 +152,27 @@ class Run:
     def sessions(self) -> list[dict[str, Any]]:
         """Return the record of every process that added answers."""
         return read_lines(self.folder / "sessions.jsonl")
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Return True when the references' likelihood under this run's model is recorded."""
+        return (self.folder / "likelihood.csv").is_file()
+
+    def write_likelihood(self, rows: pd.DataFrame) -> None:
+        """Write one row per question: id, nats, tokens, characters.
+
+        Raises:
+            RecordError: If the run is sealed: a finished run is never changed.
+        """
+        self._refuse_sealed()
+        text = rows.to_csv(index=False, lineterminator="\n")
+        write_atomically(self.folder / "likelihood.csv", text)
+
+    def likelihood(self) -> pd.DataFrame | None:
+        """Return one row per question (id, nats, tokens, characters), or None if not measured."""
+        if not self.has_likelihood:
+            return None
+        return pd.read_csv(self.folder / "likelihood.csv", dtype={"id": str})
 
     def write_scores(self, scores: pd.DataFrame) -> None:
         """Write one row of scores per answer."""
@@ -171,9 +192,10 @@ class Run:
         Raises:
             RecordError: If the run is sealed already.
         """
-        if self.is_sealed:
-            raise RecordError(f"run {self.id} is sealed; a finished run is never changed")
-        names = ("request.json", "answers.jsonl", "sessions.jsonl", "scores.parquet")
+        self._refuse_sealed()
+        names = (
+            "request.json", "answers.jsonl", "sessions.jsonl", "likelihood.csv", "scores.parquet",
+        )  # fmt: skip
         hashes = {
             name: sha256_file(self.folder / name) for name in names if (self.folder / name).exists()
         }
@@ -181,6 +203,10 @@ class Run:
             self.folder / MANIFEST,
             {"run": self.id, "request": self.request(), **facts, "sha256": hashes},
         )
+
+    def _refuse_sealed(self) -> None:
+        if self.is_sealed:
+            raise RecordError(f"run {self.id} is sealed; a finished run is never changed")
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest of a whole run."""

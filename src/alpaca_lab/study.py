@@ -9,12 +9,13 @@ from pathlib import Path
 
 from . import data, environment, finetune
 from .config import ModelSpec, StudySpec, as_dict
+from .datasheet import report as data_report
 from .processes import run_stages
 from .store import OUTPUTS, Record
 
 
 def prepare(study: StudySpec, *, record: Record) -> data.Dataset:
-    """Load and split the data, and write questions.jsonl and study.json.
+    """Load and split the data; write what was found there, questions.jsonl and study.json.
 
     A study.json of the same spec keeps its runs; one of another spec starts an empty table (the
     runs themselves stay on disk, under their own fingerprints).
@@ -27,6 +28,7 @@ def prepare(study: StudySpec, *, record: Record) -> data.Dataset:
     index = {"spec": as_dict(study), "data": rows.manifest(), "questions": len(questions)}
     known = record.index() if record.has_index() else {}
     same = all(known.get(name) == value for name, value in index.items())
+    data_report.write(rows, record.folder / "data")
     record.write_questions(questions)
     record.write_index({**index, "runs": known.get("runs", {}) if same else {}})
     if len(questions) < study.questions:
@@ -53,9 +55,15 @@ def score_answers(*, record: Record) -> None:
     run_stages({"score": ["score", *_of(record)]}, logs=_logs(record), width=1)
 
 
+def repeat_original(*, record: Record) -> None:
+    """Repeat the first study's procedure with this study's models; what is decoded is kept."""
+    stage = ["original", "--name", record.folder.name]
+    run_stages({"original": stage}, logs=_logs(record), width=1)
+
+
 def run(study: StudySpec, *, record: Record) -> None:
     """Run the whole study: data, finetunes, answers, scores, tables and figures."""
-    from . import report  # brings the plotting libraries, which no other stage waits for
+    from . import report
 
     prepare(study, record=record)
     finetune_models(study, record=record)

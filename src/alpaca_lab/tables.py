@@ -3,7 +3,7 @@
 Nothing here reads an answer's text: all comes from the runs' scores.parquet and manifests.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,24 @@ import pandas as pd
 
 from . import stats
 from .config import StudySpec, study_from_dict
-from .estimates import PRIMARY, Scored, differences, estimates
+from .controls import COPY, EMPTY, OTHER, REFERENCE
+from .estimates import PRIMARY, Scored, by_cluster, correct, estimates, likelihoods
 from .store import CONTROL, MANIFEST, Record, RecordError
 from .sweep import AXES, BASE, GREEDY, Cell, cells
 
-EMPTY = "empty"
 COLUMNS = (
     "model", "axis", "value", "metric", "n", "answers", "missing", "repeats",
     "mean", "ci_low", "ci_high", "delta", "delta_low", "delta_high", "effect_size", "mde",
-    "p", "p_holm", "signature", "run", "baseline", "note",
+    "p", "p_holm", "p_bh", "signature", "run", "baseline", "note",
 )  # fmt: skip
 FLOATS = COLUMNS[COLUMNS.index("mean") : COLUMNS.index("signature")]
+CONTROLS = {
+    EMPTY: "empty answer",
+    COPY: "copied instruction",
+    OTHER: "another row's answer",
+    REFERENCE: "reference",
+}
+"""What the main table calls each control: three floors, and the ceiling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +44,6 @@ class Evidence:
         """The cells of the study, greedy first, in sweep order."""
         return tuple(cells(self.spec))
 
-    @property
-    def settings(self) -> Iterator[tuple[str, Cell]]:
-        """Every (model key, cell) that is compared with greedy: the primary family of tests."""
-        for model in self.spec.models:
-            for cell in self.cells:
-                if cell.axis is not None:
-                    yield model.key, cell
-
 
 def load(record: Record) -> Evidence:
     """Read every run that the tables need, each compared with its manifest's sha256 first.
@@ -58,12 +57,12 @@ def load(record: Record) -> Evidence:
     names = [cell.name for cell in cells(spec)]
     wanted = [(model.key, name) for model in spec.models for name in (*names, BASE)]
     runs = {}
-    for model, name in (*wanted, (CONTROL, EMPTY)):
+    for model, name in (*wanted, *((CONTROL, control) for control in CONTROLS)):
         run_id = index["runs"].get(model, {}).get(name)
         if run_id is None:
             raise RecordError(
-                f"{record.folder / 'study.json'} has no run for {model}, {name}; "
-                "run `python -m alpaca_lab generate`, then score"
+                f"{record.folder / 'study.json'} has no run for {model}, {name}; run "
+                f"`python -m alpaca_lab {'score' if model == CONTROL else 'generate, then score'}`"
             )
         run = record.run(run_id)
         if not run.is_sealed:
@@ -71,7 +70,12 @@ def load(record: Record) -> Evidence:
                 f"run {run_id} ({model}, {name}) is not scored; run `python -m alpaca_lab score`"
             )
         run.verify()
-        runs[model, name] = Scored(run=run_id, scores=run.scores(), manifest=run.manifest())
+        runs[model, name] = Scored(
+            run=run_id,
+            scores=run.scores(),
+            manifest=run.manifest(),
+            likelihood=run.likelihood(),
+        )
     _refuse_mixed_recipes(runs)
     return Evidence(spec=spec, runs=runs)
 
@@ -88,22 +92,28 @@ def _refuse_mixed_recipes(runs: dict[tuple[str, str], Scored]) -> None:
 
 
 def main_table(evidence: Evidence) -> pd.DataFrame:
-    """Return the finetuned models, the untuned ones and the empty answer, all decoded greedily.
+    """Return the finetuned and the untuned models, decoded greedily, and the controls.
 
     Returns:
-        Columns `COLUMNS`; `value` is "finetuned", "untuned" or "empty answer". `delta` is the gain
-        of a finetuned model over its untuned base. The metric "human" is blank until rated.
+        Columns `COLUMNS`; `value` is "finetuned", "untuned" or one of `CONTROLS`. `delta` is the
+        gain of a finetuned model over its untuned base; its p values are corrected over the
+        models. The metric "human" is blank until rated.
     """
     keys = [model.key for model in evidence.spec.models]
     rows = []
     for key in keys:
         tuned, base = evidence.runs[key, GREEDY], evidence.runs[key, BASE]
-        rows += estimates(tuned, baseline=base, model=key, axis="", value="finetuned", repeats=1)
+        labels = {"model": key, "axis": "", "value": "finetuned", "repeats": 1}
+        rows += estimates(tuned, baseline=base, **labels)
+        rows += likelihoods(tuned, baseline=base, **labels)
+    correct(rows)
     for key in keys:
-        base = evidence.runs[key, BASE]
-        rows += estimates(base, model=key, axis="", value="untuned", repeats=1)
-    floor = evidence.runs[CONTROL, EMPTY]
-    rows += estimates(floor, model=CONTROL, axis="", value="empty answer", repeats=1)
+        labels = {"model": key, "axis": "", "value": "untuned", "repeats": 1}
+        rows += estimates(evidence.runs[key, BASE], **labels)
+        rows += likelihoods(evidence.runs[key, BASE], **labels)
+    for control, value in CONTROLS.items():
+        run = evidence.runs[CONTROL, control]
+        rows += estimates(run, model=CONTROL, axis="", value=value, repeats=1)
     human = {"metric": "human", "n": 0, "answers": 0, "missing": 0, "note": "not collected"}
     identity = ("model", "axis", "value", "repeats", "run", "baseline")
     entries = {(row["model"], row["value"]): {name: row[name] for name in identity} for row in rows}
@@ -114,45 +124,27 @@ def axis_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
     """Return one table per axis of the sweep: every value of the knob, for every model.
 
     Built together, because the p values of all of them are corrected as one family: every
-    setting of every model against greedy of the same model, in ROUGE-L.
+    setting of every model against greedy of the same model.
 
     Returns:
         By axis, a frame with columns `COLUMNS`; the first rows of each model are greedy.
     """
-    p_values = {}
-    for key, cell in evidence.settings:
-        moves = differences(evidence.runs[key, cell.name], evidence.runs[key, GREEDY])
-        if len(moves) > 1:
-            p_values[key, cell.name] = stats.sign_flip_p(moves)
-    adjusted = stats.holm(list(p_values.values())) if p_values else ()
-    corrected = dict(zip(p_values, adjusted, strict=True))
+    rows = {axis: list(_axis_rows(evidence, axis)) for axis in AXES}
+    correct(row for axis in AXES for row in rows[axis])
+    return {axis: _frame(rows[axis], evidence) for axis in AXES}
 
-    tables = {}
-    for axis in AXES:
-        rows = []
-        for model in evidence.spec.models:
-            greedy = evidence.runs[model.key, GREEDY]
-            for cell in evidence.cells:
-                if cell.axis not in (None, axis):
-                    continue
-                labels = {"model": model.key, "axis": axis, "repeats": cell.repeats}
-                if cell.axis is None:
-                    value = "1" if axis == "num_beams" else GREEDY
-                    rows += estimates(greedy, value=value, **labels)
-                    continue
-                entries = estimates(
-                    evidence.runs[model.key, cell.name],
-                    baseline=greedy,
-                    value=f"{cell.value:g}",
-                    **labels,
-                )
-                for entry in entries:
-                    if entry["metric"] == PRIMARY:
-                        entry["p"] = p_values.get((model.key, cell.name))
-                        entry["p_holm"] = corrected.get((model.key, cell.name))
-                rows += entries
-        tables[axis] = _frame(rows, evidence)
-    return tables
+
+def _axis_rows(evidence: Evidence, axis: str) -> Iterator[dict[str, Any]]:
+    for model in evidence.spec.models:
+        greedy = evidence.runs[model.key, GREEDY]
+        for cell in evidence.cells:
+            labels = {"model": model.key, "axis": axis, "repeats": cell.repeats}
+            if cell.axis is None:
+                value = "1" if axis == "num_beams" else GREEDY
+                yield from estimates(greedy, value=value, **labels)
+            elif cell.axis == axis:
+                run = evidence.runs[model.key, cell.name]
+                yield from estimates(run, baseline=greedy, value=f"{cell.value:g}", **labels)
 
 
 def training_table(record: Record, spec: StudySpec) -> pd.DataFrame:
@@ -193,13 +185,14 @@ def training_cost_table(record: Record, spec: StudySpec) -> pd.DataFrame:
 
 
 def cost_table(evidence: Evidence) -> pd.DataFrame:
-    """Return what each cell of each model took to decode, from the runs' manifests.
+    """Return what each cell of each model is worth and what it took, from the runs' manifests.
 
     Cells share batches: the seconds of a cell are its share, by new tokens, of the seconds of the
     processes that decoded it.
 
     Returns:
-        Columns model, cell, answers, new_tokens, wall_s, tokens_per_s, peak_gib, run.
+        Columns model, cell, answers, new_tokens, wall_s, tokens_per_s, peak_gib; rougeL with its
+        95% interval rougeL_low, rougeL_high; run.
     """
     rows = []
     for (model, cell), scored in evidence.runs.items():
@@ -212,16 +205,29 @@ def cost_table(evidence: Evidence) -> pd.DataFrame:
                 name: manifest[name]
                 for name in ("new_tokens", "wall_s", "tokens_per_s", "peak_gib")
             }
+            | _quality(scored)
             | {"run": scored.run}
         )
     return pd.DataFrame(rows)
+
+
+def _quality(scored: Scored) -> dict[str, float | None]:
+    values = by_cluster(scored.questions[PRIMARY], scored.clusters)
+    if len(values) < 2:
+        return {"rougeL": values[0].round(6) if len(values) else None}
+    found = stats.t_interval(values)
+    ends = {"rougeL": found.mean, "rougeL_low": found.low, "rougeL_high": found.high}
+    return {name: round(value, 6) for name, value in ends.items()}
 
 
 def _frame(rows: list[dict[str, Any]], evidence: Evidence) -> pd.DataFrame:
     # `load` refuses runs whose signatures differ, so any of them speaks for all.
     signatures = next(iter(evidence.runs.values())).manifest["signatures"]
     signed = [row | {"signature": signatures.get(row["metric"], "")} for row in rows]
-    frame = pd.DataFrame(signed, columns=list(COLUMNS))
-    # Six decimals, and no -0.0: the same bytes wherever the table is rebuilt.
-    frame[list(FLOATS)] = frame[list(FLOATS)].astype(float).round(6) + 0.0
-    return frame
+    return rounded(pd.DataFrame(signed, columns=list(COLUMNS)), FLOATS)
+
+
+def rounded(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Round columns to six decimals, without -0.0: the same bytes wherever a table is rebuilt."""
+    names = list(columns)
+    return frame.assign(**(frame[names].astype(float).round(6) + 0.0).to_dict("series"))

@@ -1,0 +1,67 @@
+"""The written tables: their names, their places in a record, and their CSV, written and read."""
+
+import math
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+
+from .store import Record, RecordError
+from .sweep import AXES
+
+SECONDARY = {f"{axis}_secondary": axis for axis in AXES}
+"""Pages without a CSV of their own: they show other metrics of an axis table."""
+TRAINING = ("training", "performance/training")
+"""Tables of the finetunes, which need no answer."""
+TABLES = ("main", "contrasts", *AXES, "aa", "performance/cost", *TRAINING, *SECONDARY)
+"""Every page, in reading order."""
+WORDS = (
+    "model", "axis", "value", "metric", "signature", "cell", "from", "to", "verdict", "run",
+    "baseline", "note",
+)  # fmt: skip
+"""Columns that hold words: a run named 123456e78901 is not a number."""
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """Return a table as the text of its CSV, the same bytes on every platform."""
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def from_csv(text: str) -> pd.DataFrame:
+    """Return a table from the text of its CSV, with full precision; a blank is NaN."""
+    frame = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
+    for name in frame.columns.difference(WORDS):
+        # float() rounds correctly on every platform; pandas' own parser did not in every version.
+        numbers = frame[name].map(lambda word: float(word) if word else math.nan)
+        whole = numbers.notna().all() and not frame[name].str.contains(".", regex=False).any()
+        frame[name] = numbers.astype("int64") if whole else numbers.astype("float64")
+    return frame
+
+
+def path(record: Record, name: str, ending: str) -> Path:
+    """Return where a table's file is.
+
+    Args:
+        record: The study's record.
+        name: One of `TABLES`.
+        ending: "csv", "md" or "tex".
+
+    Raises:
+        RecordError: If there is no such table.
+    """
+    if name not in TABLES:
+        raise RecordError(f'no table "{name}": choose from {", ".join(TABLES)}')
+    place = record.folder / name if name.startswith("performance/") else record.table(name)
+    return place.with_name(f"{place.name}.{ending}")
+
+
+def read(record: Record, name: str, ending: str) -> str:
+    """Return the text of a table's file; arguments as `path` has them.
+
+    Raises:
+        RecordError: If there is no such table, or it has not been built.
+    """
+    file = path(record, name, ending)
+    if not file.is_file():
+        raise RecordError(f"no such file: {file}; run `python -m alpaca_lab report`")
+    return file.read_text(encoding="utf-8")

@@ -1,0 +1,58 @@
+"""What stands between two markers of a README is a table, and the rest is left alone."""
+
+import pytest
+
+from alpaca_lab.pages.readme import fill, names
+from alpaca_lab.store import RecordError
+
+TEXT = """# A project
+
+<!-- table: smoke/main -->
+old, and | more
+<!-- /table -->
+
+between
+
+<!-- table: smoke/performance/cost -->
+<!-- /table -->
+"""
+PAGES = {"smoke/main": "| new |\n", "smoke/performance/cost": "\n| cost |\n"}
+
+
+def test_what_stands_between_markers_is_replaced_and_nothing_else():
+    assert fill(TEXT, PAGES) == (
+        "# A project\n\n<!-- table: smoke/main -->\n\n| new |\n\n<!-- /table -->\n\nbetween\n\n"
+        "<!-- table: smoke/performance/cost -->\n\n| cost |\n\n<!-- /table -->\n"
+    )
+
+
+def test_filling_twice_changes_nothing():
+    once = fill(TEXT, PAGES)
+    assert fill(once, PAGES) == once
+
+
+def test_tables_are_named_in_their_order():
+    assert names(TEXT) == ("smoke/main", "smoke/performance/cost")
+    assert fill("no markers", {}) == "no markers"
+
+
+def test_unknown_table_is_refused_by_name():
+    with pytest.raises(RecordError, match="table: smoke/main -->: no such table; choose from a, b"):
+        fill(TEXT, {"a": "", "b": ""})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- table: a -->\nold\n",
+        "<!-- table: a -->\n<!-- table: b -->\n<!-- /table -->\n",
+    ],
+)
+def test_marker_that_is_not_closed_is_refused(text):
+    with pytest.raises(RecordError, match="table: a --> is not closed: write <!-- /table -->"):
+        fill(text, {"a": "", "b": ""})
+
+
+def test_marker_that_closes_nothing_is_refused():
+    with pytest.raises(RecordError, match="closes no table"):
+        names("text\n<!-- /table -->\n")
