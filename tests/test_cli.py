@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -17,13 +18,18 @@ def lab(*arguments, **environment):
     )
 
 
-@pytest.mark.parametrize(
-    "command", [(), ("run",), ("finetune",), ("generate",), ("score",), ("report",), ("preflight",)]
-)
-def test_every_command_has_help(command):
-    done = lab(*command, "--help")
-    assert done.returncode == 0
-    assert "Usage" in done.stdout
+def test_every_command_has_help():
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from alpaca_lab.__main__ import app
+
+    commands = get_command(app).commands
+    assert {"run", "finetune", "generate", "score", "report", "data", "plan"} <= set(commands)
+    for name in commands:
+        shown = CliRunner().invoke(app, [name, "--help"])
+        assert shown.exit_code == 0 and "Usage" in shown.stdout
+        assert commands[name].help, name
 
 
 @pytest.mark.parametrize(
@@ -88,3 +94,70 @@ def test_full_disk_ends_in_one_sentence(monkeypatch, capsys):
         __main__.main()
     assert caught.value.code == 2
     assert capsys.readouterr().err.startswith("error: the disk is full (results/smoke/study.json)")
+
+
+ANSWERS = [
+    {"id": 1, "group": "old", "reference": "the sky is blue", "answer": "it is blue"},
+    {"id": 2, "group": "old", "reference": "Paris", "answer": "Lyon"},
+    {"id": 1, "group": "new", "reference": "the sky is blue", "answer": "the sky is blue"},
+    {"id": 2, "group": "new", "reference": "Paris", "answer": "Paris"},
+]
+
+
+@pytest.fixture
+def answers(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in ANSWERS))
+    return str(path)
+
+
+def test_anyones_answers_are_scored_and_compared(answers):
+    done = lab("score", answers, "--baseline", "old", "--encoder", "none")
+    assert done.returncode == 0
+    # ROUGE-L of "it is blue": 2 of 3 and 2 of 4 words, 57.14; so 28.57 against 100.
+    assert "28.57" in done.stdout and "100.00" in done.stdout
+    assert "Differences from old" in done.stdout
+
+
+def test_scores_are_there_for_machines_too(answers):
+    rows = json.loads(lab("score", answers, "--json").stdout)["rows"]
+    [new] = [row for row in rows if (row["group"], row["metric"]) == ("new", "bertscore_f1")]
+    assert new["mean"] == pytest.approx(100)
+    assert "all-MiniLM-L6-v2" in new["signature"]
+    header = lab("score", answers, "--csv", "--encoder", "none").stdout.splitlines()[0]
+    assert header.startswith("group,metric,n,")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--baseline", "best"), 'no group "best" in the file: choose from old, new'),
+        (("--encoder", "gpt-5"), 'unknown encoder "gpt-5": choose from'),
+        (("--protocol", "fair"), 'unknown protocol "fair": choose canonical or original'),
+        (("--protocol", "original"), "answers.jsonl:1 has no `reference_text`"),
+        (("--protocol", "original", "--baseline", "old"), "has no tests; leave it out"),
+        (("--json", "--csv"), "choose one"),
+    ],
+)
+def test_wrong_option_of_score_is_one_sentence(answers, options, message):
+    done = lab("score", answers, *options)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert message in done.stderr
+
+
+def test_data_are_described_before_anything_is_trained(tmp_path):
+    from alpaca_lab.store import RESULTS
+
+    path = tmp_path / "rows.jsonl"
+    rows = [ROW | {"instruction": f"Say the number {n} aloud."} for n in range(300)]
+    rows += [ROW | {"output": ""}, ROW | {"input": "No input"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    name = f"test-{os.getpid()}-described"
+    try:
+        done = lab("data", "--data", str(path), "--name", name)
+        assert done.returncode == 0, done.stderr
+        assert "301" in done.stdout and "empty output" in done.stdout
+        assert (RESULTS / name / "data" / "rejected.csv").read_text().count("\n") == 2
+    finally:
+        shutil.rmtree(RESULTS / name, ignore_errors=True)

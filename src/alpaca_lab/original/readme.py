@@ -264,8 +264,9 @@ The second column cannot be computed from what is here. The third can:
 
 {TRAINED} rows are in the training split of these models; in the first study all 20 were. What a
 setting leaves unset is inherited here too, from the tiny checkpoints: they ship no sampling fields,
-so their default is greedy. Special tokens are left out of both texts; whether the study kept them
-is not known.
+so their default is greedy. BertF1 is not repeated: bert-base-uncased is on the hub alone, which was
+not at hand; where it is, the `scores.csv` of a replicate holds it. Special tokens are left out of
+both texts; whether the study kept them is not known.
 
 ## What its tables can show
 
