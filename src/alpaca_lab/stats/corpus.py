@@ -99,7 +99,9 @@ def approximate_randomisation_p(
     statistic that is a mean it is `sign_flip_p`.
 
     Args:
-        sums: Sufficient statistics of one system summed per question, shape (n, k).
+        sums: Sufficient statistics of one system summed per question, shape (n, k). Of several
+            answers to a question take the mean: three swapped for one would change how much the
+            question weighs.
         baseline: The same questions, in the same order, for the other system.
         statistic: Summed statistics to the number, vectorised over leading axes.
         swaps: Random swaps for n > 12; 10,000 puts p = .05 within .004 (95%).
