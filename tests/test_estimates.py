@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from alpaca_lab.estimates import Scored, correct, differences, estimates, likelihoods
+from alpaca_lab.estimates import Scored, correct, differences, estimates
 from alpaca_lab.metrics import BLEU_STATISTICS, CHRF_STATISTICS, corpus_bleu
+from alpaca_lab.nll import likelihoods
 
 
 def scored(*rows):

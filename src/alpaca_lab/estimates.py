@@ -116,51 +116,6 @@ def estimates(
     return [shared | row for row in rows]
 
 
-def likelihoods(
-    scored: Scored, *, baseline: Scored | None = None, **labels: Any
-) -> list[dict[str, Any]]:
-    """Return the rows "nll" and "bits_per_character": how surprising a model finds the references.
-
-    Args:
-        scored: A run; without a likelihood both rows are blank and say so.
-        baseline: The run it is compared with, on the questions that both have.
-        labels: Columns that each row carries.
-
-    Returns:
-        "nll" in nats per response token, EOS included: comparable between models of one tokenizer
-        only. "bits_per_character" of the reference's text: comparable between all.
-    """
-    shared = labels | {"run": scored.run, "baseline": baseline.run if baseline else ""}
-    rows = []
-    for metric, per, scale in (
-        ("nll", "tokens", 1.0),
-        ("bits_per_character", "characters", 1 / np.log(2)),
-    ):
-        ours = _surprise(scored, per, scale)
-        entry = {"metric": metric, "n": 0, "answers": 0, "missing": 0}
-        if ours is None:
-            rows.append(shared | entry | {"note": "not measured"})
-            continue
-        known = ours.dropna()
-        entry |= {"answers": len(known), "missing": len(ours) - len(known)}
-        if entry["missing"]:
-            entry["note"] = (
-                f"{entry['missing']} of {len(ours)} references are longer than the context"
-            )
-        sums = known.groupby(scored.clusters.reindex(known.index)).sum()
-        entry = _estimated(entry | {"n": len(sums)}, stats.bootstrap_ci, sums, statistic=_ratio)
-        theirs = _surprise(baseline, per, scale) if baseline else None
-        if theirs is not None:
-            both = known.index.intersection(theirs.dropna().index)
-            clusters = scored.clusters.reindex(both)
-            pair = [side.loc[both].groupby(clusters).sum() for side in (ours, theirs)]
-            if len(pair[0]) > 1:
-                entry |= _difference(*pair, statistic=_ratio)
-                entry["p"] = stats.approximate_randomisation_p(*pair, statistic=_ratio)
-        rows.append(shared | entry)
-    return rows
-
-
 def correct(rows: Iterable[dict[str, Any]]) -> None:
     """Fill in `p_holm` of the primary metric and `p_bh` of the exploratory ones, in place.
 
@@ -205,7 +160,7 @@ def _mean_entry(scored: Scored, baseline: Scored | None, metric: str) -> dict[st
     """A mean over questions, with its t interval and its difference from the baseline."""
     entry = {"metric": metric} | _counts(scored, metric)
     values = by_cluster(scored.questions[metric], scored.clusters)
-    entry = _estimated(entry, stats.t_interval, values)
+    entry = estimated(entry, stats.t_interval, values)
     if metric.startswith("rouge") and "cannot see" in entry["note"]:
         entry["note"] += _as_zero(scored, metric)
     moves = differences(scored, baseline, metric=metric) if baseline else ()
@@ -226,32 +181,46 @@ def _corpus_entry(scored: Scored, baseline: Scored | None, metric: str) -> dict[
     """A score of all answers together, with its bootstrap interval over questions."""
     columns, statistic = CORPUS[metric]
     entry = {"metric": metric} | _counts(scored, columns[0])
-    entry = _estimated(entry, stats.bootstrap_ci, scored.sums(metric), statistic=statistic)
+    entry = estimated(entry, stats.bootstrap_ci, scored.sums(metric), statistic=statistic)
     if baseline:
         ids = [set(side.scores.dropna(subset=columns[:1])["id"]) for side in (scored, baseline)]
         both = list(ids[0] & ids[1])
         if len(sums := scored.sums(metric, both)) > 1:
             theirs = baseline.sums(metric, both)
             means = [side.mean_sums(metric, both) for side in (scored, baseline)]
-            entry |= _difference(sums, theirs, statistic=statistic)
+            entry |= difference(sums, theirs, statistic=statistic)
             entry["p"] = stats.approximate_randomisation_p(*means, statistic=statistic)
     return entry
 
 
-def _difference(
+def difference(
     ours: pd.DataFrame, theirs: pd.DataFrame, *, statistic: stats.Statistic
 ) -> dict[str, Any]:
+    """Return the columns delta, delta_low, delta_high of a corpus statistic.
+
+    Args:
+        ours: Sums per cluster.
+        theirs: The same clusters, in the same order, of the baseline.
+        statistic: Summed statistics to the number.
+    """
     found = stats.bootstrap_difference(ours, theirs, statistic=statistic)
     return {"delta": found.mean, "delta_low": found.low, "delta_high": found.high}
 
 
-def _estimated(
+def estimated(
     entry: dict[str, Any],
     method: Callable[..., stats.Interval],
     values: np.ndarray | pd.DataFrame,
     **options: Any,
 ) -> dict[str, Any]:
-    """Add mean and interval by `method`; of one question the mean alone, of none nothing."""
+    """Return `entry` with mean and interval added; of one question the mean alone, of none nothing.
+
+    Args:
+        entry: A row of a long table.
+        method: `stats.t_interval` or `stats.bootstrap_ci`.
+        values: One value, or one row of sums, per cluster.
+        options: Of `method`.
+    """
     if len(values) > 1:
         found = method(values, **options)
         return entry | {"mean": found.mean, "ci_low": found.low, "ci_high": found.high}
@@ -277,7 +246,7 @@ def _unique_entry(scored: Scored) -> dict[str, Any]:
         return entry | {"n": 0, "note": "one answer per question has none to differ from"}
     clusters = scored.clusters.reindex(several.index)
     shares = by_cluster(several["nunique"] / several["size"], clusters)
-    return _estimated(entry | {"n": len(shares)}, stats.t_interval, shares)
+    return estimated(entry | {"n": len(shares)}, stats.t_interval, shares)
 
 
 def _share_entries(scored: Scored) -> list[dict[str, Any]]:
@@ -327,17 +296,3 @@ def _as_zero(scored: Scored, metric: str) -> str:
     filled = scored.answered[metric].fillna(0.0).groupby(scored.answered["id"]).mean()
     means = by_cluster(filled, scored.clusters.reindex(filled.index))
     return f"; {means.mean():.2f} with 0 for them, as rouge_score has it"
-
-
-def _surprise(scored: Scored, per: str, scale: float) -> pd.DataFrame | None:
-    """Surprise and length of each reference, by question id, blank where it was not measured."""
-    if scored.likelihood is None:
-        return None
-    table = scored.likelihood.set_index("id")
-    return pd.DataFrame({"surprise": scale * table["nats"], "length": table[per]}).where(
-        table["nats"].notna()
-    )
-
-
-def _ratio(sums: np.ndarray) -> np.ndarray:
-    return sums[..., 0] / sums[..., 1]

@@ -12,7 +12,8 @@ import pandas as pd
 from . import stats
 from .config import StudySpec, study_from_dict
 from .controls import COPY, EMPTY, OTHER, REFERENCE
-from .estimates import PRIMARY, Scored, by_cluster, correct, estimates, likelihoods
+from .estimates import PRIMARY, Scored, by_cluster, correct, estimates
+from .nll import likelihoods
 from .store import CONTROL, MANIFEST, Record, RecordError
 from .sweep import AXES, BASE, GREEDY, Cell, cells
 
