@@ -410,3 +410,17 @@ def test_first_twenty_rows_of_alpaca_have_the_reported_floor_and_a_bleu_of_zero(
     assert f"{floor:.3f}" == reported.loc["stanford", "reported"]
     assert f"{frame.loc[('original', 'a', 'bleu'), 'value']:.5f}" == "0.00000"
     assert frame.loc[("original", "a", "bleu_corrected"), "floor"] > 0.4
+
+
+def test_reference_that_a_metric_cannot_see_is_not_called_a_missing_one():
+    rows = [
+        {"id": str(n), "group": "g", "reference_text": text, "candidate_text": text}
+        for n, text in enumerate(f"Say it.\n\n### Response:\n{word}" for word in ("yes", "да", ""))
+    ]
+    frame = protocol.score(rows, whole=Closeness(), answers=Closeness())
+    alone = frame[(frame["protocol"] == protocol.ANSWER)].set_index("metric")
+    assert alone.loc["rougeL", "n"] == 1
+    assert alone.loc["rougeL", "note"] == (
+        "1 rows have no reference to score; 1 rows have a reference that the metric cannot see"
+    )
+    assert alone.loc["bleu", "note"] == "1 rows have no reference to score"

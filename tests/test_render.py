@@ -71,8 +71,9 @@ def test_page_as_markdown_has_its_parts_in_order():
         runs=("0123456789ab", "ba9876543210"),
     )
     assert page(content) == (
-        "**A title**\n\n| Model | cell | n |\n| --- | --- | ---: |\n| Alpha | greedy | 3 |\n\n"
-        "**Beware.**\n\nIt reads.\n\n- one\n- two\n\nA note.\n\n- BLEU: `bleu|tok:13a`\n\n"
+        "**A title**\n\n**Beware.**\n\n"
+        "| Model | cell | n |\n| --- | --- | ---: |\n| Alpha | greedy | 3 |\n\n"
+        "It reads.\n\n- one\n- two\n\nA note.\n\n- BLEU: `bleu|tok:13a`\n\n"
         "Runs: `0123456789ab`, `ba9876543210`.\n"
     )
 

@@ -215,8 +215,7 @@ def summarise(
         for (protocol, metric), (value, n) in _means(rows).items():
             closest = {WHOLE: whole, ANSWER: answers}[protocol]
             signature = _signature(protocol, metric, closest)
-            left_out = f"{len(rows) - n} rows have no reference to score" if n < len(rows) else ""
-            notes = [closest.missing if metric == "bertscore_f1" else "", left_out]
+            notes = [closest.missing if metric == "bertscore_f1" else "", _left_out(rows, n)]
             notes.append(note if protocol == ANSWER else _empties(rows))
             table.append(
                 {"protocol": protocol, "group": group, "metric": metric, "n": n, "value": value}
@@ -233,17 +232,29 @@ def _means(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[float, int]]:
         for metric in ("bleu", "bleu_corrected", "rougeL", "bertscore_f1")
     }
     kept = rows[rows["n_ref_words"].notna()]
-    sums = kept[list(metrics.BLEU_STATISTICS)].sum().to_numpy()
-    corpus = float(metrics.corpus_bleu(sums)) if len(kept) else math.nan
+    counted = kept[kept["answer_bleu"].notna()]
+    sums = counted[list(metrics.BLEU_STATISTICS)].sum().to_numpy()
+    corpus = float(metrics.corpus_bleu(sums)) if len(counted) else math.nan
     words, reference_words = kept["n_words"].sum(), kept["n_ref_words"].sum()
     seen = kept["answer_rougeL"]
     return found | {
         (ANSWER, "rougeL"): (float(seen.mean()), int(seen.count())),
-        (ANSWER, "corpus_bleu"): (corpus, len(kept)),
-        (ANSWER, "bleu"): (float(kept["answer_bleu"].mean()), len(kept)),
+        (ANSWER, "corpus_bleu"): (corpus, len(counted)),
+        (ANSWER, "bleu"): (float(counted["answer_bleu"].mean()), len(counted)),
         (ANSWER, "bertscore_f1"): (float(kept["answer_bertscore_f1"].mean()), len(kept)),
         (ANSWER, "length_ratio"): (words / reference_words if len(kept) else math.nan, len(kept)),
     }
+
+
+def _left_out(rows: pd.DataFrame, n: int) -> str:
+    """Why only n of these rows have a score."""
+    without = int(rows["n_ref_words"].isna().sum()) if n < len(rows) else 0
+    unseen = len(rows) - without - n
+    reasons = (
+        (without, "have no reference to score"),
+        (unseen, "have a reference that the metric cannot see"),
+    )
+    return "; ".join(f"{count} rows {why}" for count, why in reasons if count)
 
 
 def _signature(protocol: str, metric: str, by: Closeness) -> str:

@@ -16,8 +16,8 @@ def page(content: Page) -> str:
     """
     parts = [
         f"**{escape(content.title)}**",
-        grid(content.header, content.rows, words=content.words).rstrip(),
         *(f"**{escape(warning)}**" for warning in content.warnings),
+        grid(content.header, content.rows, words=content.words).rstrip(),
         *(_block(block) for block in (*content.reading, *content.notes)),
         "\n".join(f"- {escape(name)}: {_code(recipe)}" for name, recipe in content.signatures),
         f"Runs: {', '.join(map(_code, content.runs))}." if content.runs else "",

@@ -106,9 +106,9 @@ def page(content: Page) -> str:
     )
     runs = ", ".join(f"<code>{escape(run)}</code>" for run in content.runs)
     parts = (
+        *(f'<p class="warning">{escape(warning)}</p>' for warning in content.warnings),
         f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody>\n</table></div>",
-        *(f'<p class="warning">{escape(warning)}</p>' for warning in content.warnings),
         *(_block(block) for block in content.reading),
         '<div class="small">',
         *(_block(block) for block in content.notes),
