@@ -268,6 +268,19 @@ def test_exploratory_metrics_are_labelled_and_read_on_a_page_of_their_own(built)
     assert frame.equals(report.read_table(built, "temperature"))
 
 
+def test_answers_too_short_for_a_share_are_counted_in_one_line(tmp_path):
+    """3 of the 24 answers at temperature 1 have no bigram: 12.5%, and 12% to the reader."""
+    rows = moved(1, 2, 3)
+    for row in rows[:3]:
+        row["distinct_2"] = float("nan")
+    record = fabricate(tmp_path, overrides={("alpha", "temperature=1"): rows})
+    report.build(record)
+    page = plain(report.show(record, "temperature_secondary").data)
+    assert "Answers too short for it, or missing: distinct-2, up to 12% of a row's answers." in page
+    row = entry(record, "temperature", model="alpha", value="1", metric="distinct_2")
+    assert (row["answers"], row["missing"]) == (21, 3)
+
+
 def test_noise_of_identical_halves_is_null(built):
     page = plain(report.show(built, "aa").data)
     assert "| Beta \\<b\\>" not in page

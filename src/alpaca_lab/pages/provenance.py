@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..estimates import OWN_WORDS
 from ..store import CONTROL
 from .page import plain
 from .wording import CONTROLS, METRICS
@@ -53,16 +54,29 @@ class Provenance:
         Args:
             frame: A long table, cut to the metrics that the page shows.
         """
-        noted = frame[frame["note"] != ""]
+        short = frame["metric"].isin(OWN_WORDS)
+        noted = frame[(frame["note"] != "") & ~short]
         concerned: dict[tuple[str, str], list[str]] = {}
         for (model, value, note), rows in noted.groupby(["model", "value", "note"], sort=False):
             metrics = ", ".join(METRICS[metric] for metric in rows["metric"])
             concerned.setdefault((metrics, note), []).append(self.name(model, value))
         everything = len(frame.drop_duplicates(["model", "value"]))
-        return tuple(
+        points = [
             f"{metrics}: {note}: {'every row' if len(names) == everything else '; '.join(names)}."
             for (metrics, note), names in concerned.items()
-        )
+        ]
+        return (*points, *_too_short(frame[short]))
+
+
+def _too_short(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Return one point on answers with too few words for a share of n-grams: no fault of a run."""
+    points = []
+    for metric, rows in frame[frame["missing"] > 0].groupby("metric", sort=False):
+        share = (rows["missing"] / (rows["missing"] + rows["answers"])).max()
+        points.append(f"{METRICS[metric]}, up to {100 * share:.0f}% of a row's answers")
+    if not points:
+        return ()
+    return (f"Answers too short for it, or missing: {'; '.join(points)}. The CSV counts them.",)
 
 
 def runs(frame: pd.DataFrame) -> tuple[str, ...]:
