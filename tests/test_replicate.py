@@ -252,3 +252,17 @@ def test_encoders_are_fetched_before_a_local_checkpoint_takes_the_process_off_th
     notes = table[table["metric"] == "bertscore_f1"].groupby("protocol")["note"].unique()
     assert notes["original"].tolist() == ["bert-base-uncased"]
     assert notes["canonical"].tolist() == [study.encoder.name]
+
+
+def test_page_spells_out_what_each_setting_inherited():
+    """LLaMA-2 ships temperature 0.6 and top_p 0.9; the library's top_k is 50 where none is set."""
+    from alpaca_lab.original.readme import settings
+
+    rows = [line.replace("\u00a0", " ").replace("\\", "") for line in settings().splitlines()]
+    assert len(rows) == 2 + 13
+    assert rows[2] == (
+        "| default | nothing | temperature 0.6, top_k 50, top_p 0.9, num_beams 1 | greedy |"
+    )
+    [beams] = [row for row in rows if row.startswith("| num_beams=4 ")]
+    assert "temperature 0.6, top_k 50, top_p 0.9, num_beams 4" in beams
+    assert "temperature 1, top_k 50, top_p 1, num_beams 4" in beams

@@ -4,8 +4,9 @@ Every number is computed from the files in results/original; what was measured e
 be computed here stands in a column of its own that says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,11 +19,14 @@ from . import published
 from .page import BANNER, CUT, DECIMALS, TRAINED
 from .protocol import ANSWER, MAX_NEW_TOKENS, ROWS, WHOLE
 from .published import AXES, DEFAULT
+from .replicate import grid, resolve
 
 FOLDER = published.FIGURES.parent
 TITLES = {"llama-2-7b": "LLaMA2 7B", "mistral-7b": "Mistral", "phi-2": "Phi2"}
 """Names as the study printed them."""
 SCORES = ("bleu", "rougeL", "bertscore_f1")
+LLAMA_SHIPS = {"do_sample": True, "temperature": 0.6, "top_p": 0.9}
+"""Decoding fields of LLaMA-2's generation_config.json; those of Mistral and Phi-2 have none."""
 
 
 def published_tables(rows: pd.DataFrame | None = None) -> str:
@@ -174,6 +178,24 @@ def protocols() -> str:
     return markdown.grid(("", "original", "canonical"), lines, words=3)
 
 
+def settings() -> str:
+    """Return what each setting set, and what it decoded with once the rest was inherited."""
+    lines = []
+    for setting in grid():
+        asked = ", ".join(f"{name} {value}" for name, value in setting.asked.items())
+        used = (_used(resolve(setting.asked, shipped)) for shipped in (LLAMA_SHIPS, {}))
+        lines.append((setting.name, asked or "nothing", *used))
+    header = ("setting", "the study set", "LLaMA-2 decoded with", "Mistral and Phi-2 decoded with")
+    return markdown.grid(header, lines, words=4)
+
+
+def _used(fields: Mapping[str, Any]) -> str:
+    if not fields["do_sample"]:
+        return "greedy"
+    names = ("temperature", "top_k", "top_p", "num_beams")
+    return ", ".join(f"{name} {fields[name]:g}" for name in names)
+
+
 def readme(folder: Path = FOLDER) -> str:
     """Return results/original/README.md from the files beside it.
 
@@ -191,6 +213,7 @@ def readme(folder: Path = FOLDER) -> str:
         "BANNER": BANNER,
         "TABLES": published_tables(rows),
         "PROTOCOLS": protocols(),
+        "SETTINGS": settings(),
         "BLEU": f"{bleu['value'].max():.1e}",
         "EVIDENCE": evidence(replication, reported),
         "FLOOR": _range(whole["floor"], 3),
@@ -238,6 +261,11 @@ Scores on 0-1. Human is the study's own rating.
 ## Two protocols
 
 {PROTOCOLS}
+
+What each of its settings came to, the fields it left unset inherited from the checkpoint or else
+from the library (every run of 64 new tokens):
+
+{SETTINGS}
 
 ## What 0.00000 was
 
