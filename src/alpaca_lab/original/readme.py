@@ -22,6 +22,8 @@ from .published import AXES, DEFAULT
 from .replicate import grid, resolve
 
 FOLDER = published.FIGURES.parent
+TEMPLATE = Path(__file__).with_name("readme.template.md")
+"""The prose of the page, with a {NAME} where a computed part goes."""
 TITLES = {"llama-2-7b": "LLaMA2 7B", "mistral-7b": "Mistral", "phi-2": "Phi2"}
 """Names as the study printed them."""
 SCORES = ("bleu", "rougeL", "bertscore_f1")
@@ -225,7 +227,7 @@ def readme(folder: Path = FOLDER) -> str:
         "TRENDS": trends(rows),
         "DETECTABLE": reported.set_index("key").loc["detectable", "reported"],
     }
-    text = README
+    text = TEMPLATE.read_text(encoding="utf-8")
     for name, value in facts.items():
         text = text.replace(f"{{{name}}}", value.rstrip())
     return text
@@ -242,76 +244,3 @@ def write(folder: Path = FOLDER, *, scores: Path | None = None) -> Path:
         write_atomically(folder / "replication.csv", scores.read_bytes())
     write_atomically(folder / "README.md", readme(folder))
     return folder / "README.md"
-
-
-README = """# The first study, taken apart
-
-**{BANNER}**
-
-`published.csv` has its tables digit for digit, `reported.csv` what was measured elsewhere on texts
-that are not here, `replication.csv` the same procedure with the embedded tiny models. This page is
-written from the three by `alpaca_lab.original.readme.write()`.
-
-## What it published
-
-Scores on 0-1. Human is the study's own rating.
-
-{TABLES}
-
-## Two protocols
-
-{PROTOCOLS}
-
-What each of its settings came to, the fields it left unset inherited from the checkpoint or else
-from the library (every run of 64 new tokens):
-
-{SETTINGS}
-
-## What 0.00000 was
-
-nltk's `sentence_bleu` takes a list of references, each a list of words. It was given the words of
-the one reference: every word became a reference, and its letters the words of it. An answer then
-matches at most by a lone letter, such as "a". The mean is not even 0: here it is at most {BLEU},
-which prints as 0.00000. With the reference in a list, the same call on the same texts gives the
-fourth column of the table of the tiny models.
-
-## What 0.63 was
-
-Mostly the prompt. Prompt and reference share the template and the instruction, so what is said
-after them hardly moves the score. Here the prompt with an **empty answer** has {FLOOR}, and {BELOW}
-settings score less than that with the answers that they did give. The answers alone range from
-{ALONE} points of ROUGE-L; with the prompt around them, from {WHOLE}. How high the floor is depends
-on how long the references are: those of the tiny rows are short.
-
-{EVIDENCE}
-
-The second column cannot be computed from what is here. The third can:
-`python -m alpaca_lab original --name smoke`.
-
-{REPLICATION}
-
-{TRAINED} rows are in the training split of these models; in the first study all 20 were. What a
-setting leaves unset is inherited here too, from the tiny checkpoints: they ship no sampling fields,
-so their default is greedy. BertF1 is not repeated: bert-base-uncased is on the hub alone, which was
-not at hand; where it is, the `scores.csv` of a replicate holds it. Special tokens are left out of
-both texts; whether the study kept them is not known.
-
-## What its tables can show
-
-One number per cell and no spread, so the test is one that needs none: were a knob without effect,
-each model's values could stand in any order along it. All 13,824 orders are tried; p is the share
-of them with a fitted slope as steep as the published one. Temperature stands where it is, beams and
-top-k by doublings; the change is that of the fitted line, mean over the models.
-
-{TRENDS}
-
-Twenty rows show a difference of {DETECTABLE} points at the least, as reported above: none within
-these tables could have been seen.
-
-An earlier reading of the same tables gave p = .17 for temperature, .85 for beams and .075 for
-top-k, by a test that was not written down; we could not reproduce the three. It shows no trend
-either.
-
-Reported of the study, and not to be seen in its tables: its Phi-2 adapter lost the attention half
-on loading, and its models saw different amounts of data.
-"""
