@@ -11,6 +11,7 @@ from alpaca_lab.config import DataSpec, SettingError
 from alpaca_lab.original import protocol, replicate, whole_text
 from alpaca_lab.original import scores as original_scores
 from alpaca_lab.original.published import figures
+from alpaca_lab.original.readme import settings
 from alpaca_lab.profiles import MODELS
 from alpaca_lab.store import read_lines
 
@@ -256,8 +257,6 @@ def test_encoders_are_fetched_before_a_local_checkpoint_takes_the_process_off_th
 
 def test_page_spells_out_what_each_setting_inherited():
     """LLaMA-2 ships temperature 0.6 and top_p 0.9; the library's top_k is 50 where none is set."""
-    from alpaca_lab.original.readme import settings
-
     rows = [line.replace("\u00a0", " ").replace("\\", "") for line in settings().splitlines()]
     assert len(rows) == 2 + 13
     assert rows[2] == (
