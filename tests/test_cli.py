@@ -39,7 +39,7 @@ def test_every_command_has_help():
         (("--models", "gpt-5"), 'unknown model "gpt-5"'),
         (("--data", "nowhere.jsonl"), "no such file"),
         (("--set", "train.epochs"), "expected FIELD=VALUE"),
-        (("--set", "train.micro_batch_size=3"), "must divide batch_size"),
+        (("--set", "train.batch_size=0"), "at least 1 row"),
         (("--set", "temperatures=(0.0,)"), "temperature must be > 0"),
         (("--name", "../elsewhere"), "may hold letters"),
     ],

@@ -32,7 +32,7 @@ def test_decode_settings_that_would_mislead_are_refused(fields, message):
 @pytest.mark.parametrize(
     ("spec", "fields", "message"),
     [
-        (TrainSpec, {"batch_size": 8, "micro_batch_size": 3}, "must divide"),
+        (TrainSpec, {"batch_size": 0}, "at least 1 row"),
         (TrainSpec, {"loader": "magic"}, "loader must be"),
         (DataSpec, {"test_share": 0.9, "validation_share": 0.2}, "sum to less than 1"),
         (DataSpec, {"max_train_rows": 0}, "at least 1"),

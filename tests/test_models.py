@@ -15,7 +15,7 @@ TINY_MODELS = ("tiny-llama", "tiny-mistral", "tiny-phi")
 
 
 def trainable(key):
-    train = TrainSpec(loader="plain", gradient_checkpointing=False)
+    train = TrainSpec(loader="plain")
     return models.load_trainable(MODELS[key], lora=LoraSpec(), train=train)[0]
 
 

@@ -109,7 +109,9 @@ class LoraSpec:
     alpha: int = 16
     """Scale: the update is multiplied by alpha / rank."""
     dropout: float = 0.0
-    """Dropout on the adapter's input, in [0, 1). Unsloth's fused kernels need 0."""
+    """Dropout on the adapter's input, in [0, 1). The packed pass and Unsloth's kernels need 0."""
+    rslora: bool = False
+    """Scale the update by alpha / sqrt(rank) instead: rank-stabilised LoRA."""
 
     def __post_init__(self) -> None:
         require(self.rank >= 1 and self.alpha >= 1, "rank and alpha must be at least 1")
@@ -118,32 +120,30 @@ class LoraSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec:
-    """The recipe, the same for every model of a study."""
+    """The recipe, the same for every model of a study: all that decides what is learned."""
 
     loader: Loader = "unsloth"
-    """Either "unsloth", for its fused kernels, or "plain", Transformers + PEFT alone."""
+    """Who loads the base and makes the adapter: "unsloth", or "plain" Transformers + PEFT."""
     epochs: float = 1.0
     """Passes over the training rows, > 0."""
     max_steps: int | None = None
     """Stop after so many optimiser steps; None trains for `epochs`."""
     learning_rate: float = 2e-4
     """Peak of the schedule, > 0."""
-    batch_size: int = 16
-    """Effective batch in rows (in packed bins when `packing`): micro-batch times accumulation."""
-    micro_batch_size: int = 4
-    """Rows (or bins) per forward pass; divides `batch_size`."""
+    batch_size: int = 128
+    """Rows per optimiser step, the same rows for every model; each response token counts once."""
     max_length: int = 1024
-    """Longest example in tokens, and the size of a packed bin; a longer row is cut and counted."""
+    """Longest example in tokens; a longer row is cut and counted."""
     packing: bool = True
-    """Join whole rows into bins of `max_length`, attention kept inside each row."""
+    """Lay rows end to end, attention kept inside each row; False pads them to the longest."""
     warmup_ratio: float = 0.03
     """Share of the steps over which the learning rate rises, in [0, 1)."""
     weight_decay: float = 0.0
     """AdamW's decay of the adapter weights, >= 0."""
-    gradient_checkpointing: bool = True
-    """Recompute activations in the backward pass: less memory, about a third more arithmetic."""
     evaluations: int = 4
     """How often the validation loss is taken, >= 1, evenly over the run."""
+    patience: int | None = None
+    """Stop when so many evaluations in a row bring no better validation loss; None: never."""
     seed: int = 3407
     """Seeds the adapter's initial weights and the order of the rows."""
 
@@ -154,17 +154,51 @@ class TrainSpec:
         )
         require(self.epochs > 0 and self.learning_rate > 0, "epochs and learning_rate must be > 0")
         require(self.max_steps is None or self.max_steps >= 1, "max_steps must be >= 1 or None")
+        require(self.batch_size >= 1, "batch_size must be at least 1 row")
         require(self.max_length >= 16, "max_length must be at least 16 tokens")
         require(self.evaluations >= 1, "evaluations must be at least 1")
-        require(
-            self.micro_batch_size >= 1 and self.batch_size % self.micro_batch_size == 0,
-            f"micro_batch_size {self.micro_batch_size} must divide batch_size {self.batch_size}",
-        )
+        require(self.patience is None or self.patience >= 1, "patience must be >= 1 or None")
 
-    @property
-    def accumulation_steps(self) -> int:
-        """Forward passes per optimiser step."""
-        return self.batch_size // self.micro_batch_size
+
+Tracker = Literal["none", "tensorboard", "trackio"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceSpec:
+    """How a finetune is run: speed, memory and what is kept or logged, never what is learned."""
+
+    micro_batch_tokens: int | None = None
+    """Room for tokens in one forward pass, at least max_length; None: what the card holds best."""
+    recompute: float | None = None
+    """Share of the blocks that run forward again in the backward pass, in [0, 1]; None: as needed
+    to fit. Each such block keeps a ninth of the memory and costs half as much time again."""
+    checkpoints_kept: int = 2
+    """Newest checkpoints to keep beside the best, >= 1."""
+    checkpoints_gib: float = 4.0
+    """Keep fewer when together they would take more than so many GiB; one is always kept."""
+    checkpoints: int = 20
+    """How often the run is saved so that it can be resumed, >= 1, evenly over it."""
+    report_to: Tracker = "none"
+    """Also log to "tensorboard" or "trackio", which must be installed; "none" logs to the record
+    alone."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.micro_batch_tokens is None or self.micro_batch_tokens >= 16,
+            "micro_batch_tokens must be at least 16, or None for what fits",
+        )
+        require(
+            self.recompute is None or 0 <= self.recompute <= 1,
+            "recompute must be in [0, 1], or None for what fits",
+        )
+        require(
+            self.checkpoints_kept >= 1 and self.checkpoints >= 1 and self.checkpoints_gib > 0,
+            "checkpoints_kept and checkpoints must be at least 1, checkpoints_gib above 0",
+        )
+        require(
+            self.report_to in ("none", "tensorboard", "trackio"),
+            f'report_to must be "none", "tensorboard" or "trackio", not "{self.report_to}"',
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +309,7 @@ class StudySpec:
     data: DataSpec = field(default_factory=DataSpec)
     lora: LoraSpec = field(default_factory=LoraSpec)
     train: TrainSpec = field(default_factory=TrainSpec)
+    resources: ResourceSpec = field(default_factory=ResourceSpec)
     temperatures: tuple[float, ...] = (0.001, 0.25, 0.5, 0.75, 1.0)
     """Sampled at top_k 0."""
     beams: tuple[int, ...] = (2, 4, 8)
@@ -329,7 +364,13 @@ def as_dict(spec: Any) -> dict[str, Any]:
 def study_from_dict(values: Mapping[str, Any]) -> StudySpec:
     """Rebuild the `StudySpec` that `as_dict` wrote; the inverse used between processes."""
     parts = json.loads(json.dumps(values).replace("${ROOT}", json.dumps(str(ROOT))[1:-1]))
-    nested = {"data": DataSpec, "lora": LoraSpec, "train": TrainSpec, "encoder": EncoderSpec}
+    nested = {
+        "data": DataSpec,
+        "lora": LoraSpec,
+        "train": TrainSpec,
+        "resources": ResourceSpec,
+        "encoder": EncoderSpec,
+    }
     parts |= {name: cls(**parts[name]) for name, cls in nested.items()}
     parts["models"] = tuple(
         ModelSpec(**model | {"lora_targets": tuple(model["lora_targets"])})

@@ -57,7 +57,7 @@ def encode_rows(
     *,
     max_length: int,
     seen: Callable[[], object] = lambda: None,
-) -> tuple[list[dict[str, list[int]]], dict[str, int]]:
+) -> tuple[list[dict[str, list[int]] | None], dict[str, int]]:
     """Encode rows for training, and count those that did not fit.
 
     Args:
@@ -67,13 +67,15 @@ def encode_rows(
         seen: Called once per row, for a progress bar.
 
     Returns:
-        The encoded rows, and {"cut": responses shortened, "dropped": prompts that left no room,
+        The encoded rows, None where a prompt left no room, so that a row keeps its number; and
+        {"cut": responses shortened, "dropped": prompts that left no room,
         "tokens": all tokens, "response_tokens": tokens that carry loss}.
     """
     encoded, counts = [], {"cut": 0, "dropped": 0, "tokens": 0, "response_tokens": 0}
     for row in rows:
         seen()
         example = encode_example(tokenizer, row, max_length=max_length)
+        encoded.append(example)
         if example is None:
             counts["dropped"] += 1
             continue
@@ -81,5 +83,4 @@ def encode_rows(
         counts["cut"] += example["labels"][-1] != tokenizer.eos_token_id
         counts["tokens"] += len(example["input_ids"])
         counts["response_tokens"] += sum(label != IGNORED for label in example["labels"])
-        encoded.append(example)
     return encoded, counts

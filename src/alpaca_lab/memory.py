@@ -9,6 +9,10 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes per weight in NF4: 4 bits, an 8-bit scale per 64 weights, a float per 256 scales."""
 WORKSPACE_GIB = 0.8
 """CUDA context, library workspaces and fragmentation."""
+LOGITS_PIECE = 1024
+"""Response tokens whose logits exist at one time."""
+UNPACKING_TOKENS = 240
+"""How many tokens' products take as long as unpacking a model's weights once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,33 +102,113 @@ class Shape:
         return self.layers * sum(rank * sum(sizes[name]) for name in targets)
 
 
-def finetune_gib(
-    shape: Shape, *, trainable: int, micro_batch: int, length: int, checkpointing: bool
-) -> float:
-    """Predict the peak memory of a QLoRA step in GiB.
+def kept_bytes(shape: Shape) -> int:
+    """Return the bytes that one block keeps per token for its backward pass.
 
-    NF4 blocks and 16-bit embeddings; adapter, gradient and two optimiser moments in float32; the
-    activations that the backward pass needs (one hidden state per block when checkpointing, plus
-    one block in full); the logits of a micro-batch in float32, with their gradient.
+    The outputs of products in 16 bits: the block's input, queries, keys and values, attention, the
+    MLP's inner values, and in LLaMA's order of things the sum between attention and MLP; and in
+    float32 attention's log-sum-exp per head and the norms' two numbers.
+    """
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    attention = 2 * queries + 2 * keys
+    if shape.architecture == "phi":
+        return 2 * (shape.hidden + attention + shape.intermediate) + 4 * (shape.heads + 2)
+    return 2 * (2 * shape.hidden + attention + 2 * shape.intermediate) + 4 * (shape.heads + 2)
+
+
+def passing_bytes(shape: Shape) -> int:
+    """Return the bytes per token that the backward pass of one block has alive at its height.
+
+    In the MLP: the gradient that comes in, the activation and its gradient, the gradient of what
+    the activation was made from, and the gradient that goes out.
+    """
+    gates = 1 if shape.architecture == "phi" else 2
+    return 2 * (3 * shape.hidden + (2 + gates) * shape.intermediate)
+
+
+def finetune_gib(
+    shape: Shape, *, trainable: int, micro_batch_tokens: int, recompute: float = 0.0
+) -> float:
+    """Predict the peak memory of a QLoRA step over packed rows, in GiB.
+
+    NF4 blocks with their scales unpacked, and 16-bit embeddings; adapter, gradient and two moments
+    in float32; what the blocks keep for the backward pass; the height of one block's backward
+    pass, with the 16-bit copy of its largest group of weights; the logits of a piece of the
+    response tokens, in float32 with their gradient.
 
     Args:
         shape: The model's sizes.
         trainable: Adapter parameters.
-        micro_batch: Rows (or bins) per forward pass.
-        length: Tokens per row.
-        checkpointing: Whether activations are recomputed.
+        micro_batch_tokens: Tokens per forward pass.
+        recompute: Share of the blocks that keep their input alone, in [0, 1].
     """
-    tokens = micro_batch * length
-    weights = shape.block_parameters * NF4_BYTES + shape.embedding_parameters * 2
+    weights = shape.block_parameters * (NF4_BYTES + 4 / 64) + shape.embedding_parameters * 2
     adapter = trainable * 16
-    one_block = 2 * tokens * (10 * shape.hidden + 4 * shape.intermediate)
-    blocks = (
-        2 * tokens * shape.hidden * shape.layers + one_block
-        if checkpointing
-        else shape.layers * one_block
+    kept, slim = kept_bytes(shape), 2 * shape.hidden
+    recomputed = round(recompute * shape.layers)
+    per_token = (shape.layers - recomputed) * kept + recomputed * slim + passing_bytes(shape)
+    if recomputed:
+        per_token += kept  # the block that is running again
+    sizes = shape.linears()
+    inner = max(inputs * outputs for inputs, outputs in sizes.values())
+    dense = 2 * inner * (1 if shape.architecture == "phi" else 2)
+    logits = LOGITS_PIECE * shape.vocab * (4 + 4 + 2)
+    total = weights + adapter + micro_batch_tokens * per_token + dense + logits
+    return total / GIB + WORKSPACE_GIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassPlan:
+    """How large a forward pass is, and how much of it runs twice."""
+
+    micro_batch_tokens: int
+    recompute: float
+    gib: float
+    """Predicted peak."""
+
+
+def plan_pass(
+    shape: Shape,
+    *,
+    trainable: int,
+    budget_gib: float,
+    max_length: int,
+    most: int,
+    recompute: float | None = None,
+) -> PassPlan | None:
+    """Return the fastest pass that fits, or None when not even one row does.
+
+    A token costs 4 units of arithmetic where its block keeps what it computed, and 6 where the
+    block runs again; a pass costs, whatever its size, what unpacking the weights for each of its
+    products costs. So memory is best spent on keeping, then on tokens.
+
+    Args:
+        shape: The model's sizes.
+        trainable: Adapter parameters.
+        budget_gib: What the pass may take, all told.
+        max_length: Tokens of the longest row, which a pass must hold.
+        most: More tokens than this serve nothing: the tokens of a whole optimiser step.
+        recompute: Share of the blocks that run again, if it is given.
+    """
+    plans = []
+    shares = (
+        [n / shape.layers for n in range(shape.layers + 1)] if recompute is None else [recompute]
     )
-    logits = tokens * shape.vocab * (2 + 4)
-    return (weights + adapter + blocks + logits) / GIB + WORKSPACE_GIB
+    for share in shares:
+
+        def need(tokens: int, share: float = share) -> float:
+            return finetune_gib(
+                shape, trainable=trainable, micro_batch_tokens=tokens, recompute=share
+            )
+
+        fixed, slope = need(0), need(1) - need(0)
+        tokens = min(max(most, max_length), int((budget_gib - fixed) / slope) // 64 * 64)
+        if tokens >= max_length:
+            cost = (4 + 2 * share) + (2 + share) * UNPACKING_TOKENS * 2 / tokens
+            plans.append(
+                (cost, PassPlan(micro_batch_tokens=tokens, recompute=share, gib=need(tokens)))
+            )
+    return min(plans, key=lambda plan: plan[0])[1] if plans else None
 
 
 def decode_gib(shape: Shape, *, slots: int, length: int, bytes_per_value: int = 2) -> float:

@@ -65,6 +65,8 @@ def claim_device(cap: float | None) -> None:
     place in the batch and the number of cores move the last bits of its logits, and then, rarely,
     a token. With one, the number of cores and the moment of a resume play no part.
     """
+    # Segments that grow leave no holes between passes of changing size.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     import torch
 
     if device() == "cpu":
@@ -167,7 +169,7 @@ def _load_unsloth(
         dtype=compute_dtype(),
         load_in_4bit=True,
         trust_remote_code=False,
-        use_gradient_checkpointing="unsloth" if train.gradient_checkpointing else False,
+        use_gradient_checkpointing=False,
     )
     return FastLanguageModel.get_peft_model(
         model,
@@ -176,7 +178,8 @@ def _load_unsloth(
         lora_dropout=lora.dropout,
         target_modules=list(spec.lora_targets),
         bias="none",
-        use_gradient_checkpointing="unsloth" if train.gradient_checkpointing else False,
+        use_gradient_checkpointing=False,
+        use_rslora=lora.rslora,
         random_state=train.seed,
     )
 
@@ -185,11 +188,9 @@ def _load_plain(
     folder: Path, *, spec: ModelSpec, lora: LoraSpec, train: TrainSpec
 ) -> "PreTrainedModel":
     import torch
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import LoraConfig, get_peft_model
 
-    model = prepare_model_for_kbit_training(
-        _load_nf4(folder), use_gradient_checkpointing=train.gradient_checkpointing
-    )
+    model = _load_nf4(folder).requires_grad_(False)
     torch.manual_seed(train.seed)
     return get_peft_model(
         model,
@@ -199,6 +200,7 @@ def _load_plain(
             lora_dropout=lora.dropout,
             target_modules=list(spec.lora_targets),
             bias="none",
+            use_rslora=lora.rslora,
             task_type="CAUSAL_LM",
         ),
     )

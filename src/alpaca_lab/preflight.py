@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import environment
+from . import environment, fitting
 from .checkpoints import read_shape
-from .config import SettingError, StudySpec
-from .memory import KNOWN_SHAPES, Shape, decode_gib, finetune_gib, slots_that_fit
+from .config import ModelSpec, SettingError, StudySpec
+from .memory import KNOWN_SHAPES, Shape, decode_gib, slots_that_fit
 from .store import OUTPUTS
 
 PROMPT_TOKENS = 448
@@ -41,14 +41,7 @@ def table(study: StudySpec) -> pd.DataFrame:
         if shape is None:
             rows.append((model.title, "unknown: shape not known before download", here, "yes"))
             continue
-        trainable = shape.lora_parameters(study.lora.rank, model.lora_targets)
-        train = finetune_gib(
-            shape,
-            trainable=trainable,
-            micro_batch=study.train.micro_batch_size,
-            length=study.train.max_length,
-            checkpointing=study.train.gradient_checkpointing,
-        )
+        train_needs, train_fits = _training(study, model, shape, memory if gpu else None)
         length = PROMPT_TOKENS + study.max_new_tokens
         value_bytes = 2 if gpu else 4
         slots = slots_that_fit(
@@ -57,17 +50,28 @@ def table(study: StudySpec) -> pd.DataFrame:
         decode = decode_gib(shape, slots=max(slots, 1), length=length, bytes_per_value=value_bytes)
         slow = not gpu and shape.block_parameters > CPU_PARAMETERS
         reason = "no: needs a GPU; on a CPU it would take days" if slow else None
-        too_big = "no: more than this machine has; lower train.micro_batch_size"
-        rows.append(
-            (f"finetune {model.title}", f"{train:.1f} GiB", here,
-             reason or ("yes" if train <= memory else too_big))
-        )  # fmt: skip
+        rows.append((f"finetune {model.title}", train_needs, here, reason or train_fits))
         rows.append(
             (f"decode {model.title}, {max(slots, 1)} slots", f"{decode:.1f} GiB", here,
              reason or ("yes" if slots else "no: more than this machine has; lower max_new_tokens"))
         )  # fmt: skip
     rows.append(_disk_row(study))
     return pd.DataFrame(rows, columns=["what", "needs", "here", "can run"])
+
+
+def _training(
+    study: StudySpec, model: ModelSpec, shape: Shape, memory_gib: float | None
+) -> tuple[str, str]:
+    """Return what a finetune needs as it would be run here, and whether it can."""
+    try:
+        plan = fitting.plan(study, model, shape=shape, memory_gib=memory_gib)
+    except SettingError as error:
+        return "more", f"no: {error}"
+    again = f", {plan.recompute:.0%} of the blocks run twice" if plan.recompute else ""
+    needs = f"{plan.gib:.1f} GiB: passes of {plan.micro_batch_tokens:,} tokens{again}"
+    if memory_gib is not None and plan.gib > memory_gib:
+        return needs, "no: more than this machine has; lower resources.micro_batch_tokens"
+    return needs, "yes"
 
 
 def _disk_row(study: StudySpec) -> tuple[str, str, str, str]:

@@ -1,0 +1,86 @@
+"""What watches a finetune: its bar, its loss, and the reader's wish to stop."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from transformers import TrainerCallback
+
+from .config import SettingError
+from .progress import Bar
+
+
+class Progress(TrainerCallback):
+    """Shows steps, loss and tokens per second; stops a run whose loss is not a number."""
+
+    def __init__(self, title: str) -> None:
+        """Name the bar after the model."""
+        self.title = title
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Begin the bar, at the step that a resumed run has reached."""
+        self.bar = Bar(total=state.max_steps, desc=f"Finetune {self.title}", unit="step")
+        self.bar.update(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Move the bar to the step just logged."""
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        if loss != loss:
+            raise SettingError(
+                f"the loss of {self.title} is not a number at step {state.global_step}: "
+                "lower train.learning_rate"
+            )
+        speed = f", {logs['tokens'] / logs['seconds']:,.0f} tokens/s" if "seconds" in logs else ""
+        self.bar.set_postfix_str(f"loss {loss:.3f}{speed}", refresh=False)
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Leave the bar where it stands."""
+        self.bar.close()
+
+
+class SaveOften(TrainerCallback):
+    """Saves between evaluations too; the trainer alone would save where it evaluates."""
+
+    def __init__(self, every: int) -> None:
+        """Save every so many steps."""
+        self.every = every
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Save when it is time."""
+        if state.global_step % self.every == 0:
+            control.should_save = True
+
+
+class Interrupt(TrainerCallback):
+    """Turns the first Ctrl-C into a checkpoint at the end of the step; a second one is obeyed."""
+
+    wanted = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Save and stop, if that is wished."""
+        if self.wanted:
+            control.should_save = control.should_training_stop = True
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen for Ctrl-C; in a thread, where signals do not arrive, do nothing."""
+
+        def hear(*_: Any) -> None:
+            if self.wanted:
+                raise KeyboardInterrupt
+            self.wanted = True
+            print("stopping after this step; once more to stop at once", flush=True)
+
+        try:
+            before = signal.signal(signal.SIGINT, hear)
+        except ValueError:  # not the main thread
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)

@@ -1,0 +1,60 @@
+"""How a finetune is fitted to this card: tokens per pass, and how much runs twice."""
+
+from .config import ModelSpec, SettingError, StudySpec
+from .memory import PassPlan, Shape, finetune_gib, plan_pass
+
+CPU_TOKENS = 4096
+"""Tokens per pass on a CPU, where memory is no concern for a model that is trained there."""
+MARGIN = 0.04
+"""Share of the card left free: what a prediction may miss, and what else runs there."""
+STEP_TOKENS_PER_ROW = 150
+"""A row's tokens, generously: the mean of Alpaca is 128 under LLaMA's tokenizer."""
+
+
+def plan(study: StudySpec, spec: ModelSpec, *, shape: Shape, memory_gib: float | None) -> PassPlan:
+    """Return the pass that a finetune begins with, as wished or as fits best.
+
+    Args:
+        study: The study; its `resources` hold the wishes.
+        spec: Which of its models.
+        shape: That model's sizes.
+        memory_gib: What the GPU has for it; None on a CPU.
+
+    Raises:
+        SettingError: If the smallest pass needs more than there is, or a wish contradicts the
+            recipe.
+    """
+    wish, recipe = study.resources, study.train
+    trainable = shape.lora_parameters(study.lora.rank, spec.lora_targets)
+    if wish.micro_batch_tokens is not None and wish.micro_batch_tokens < recipe.max_length:
+        raise SettingError(
+            f"resources.micro_batch_tokens={wish.micro_batch_tokens} does not hold a row of "
+            f"max_length={recipe.max_length}: raise the one or lower the other"
+        )
+
+    def as_wished(tokens: int, recompute: float) -> PassPlan:
+        gib = finetune_gib(
+            shape, trainable=trainable, micro_batch_tokens=tokens, recompute=recompute
+        )
+        return PassPlan(micro_batch_tokens=tokens, recompute=recompute, gib=gib)
+
+    if memory_gib is None:
+        tokens = wish.micro_batch_tokens or max(CPU_TOKENS, recipe.max_length)
+        return as_wished(tokens, wish.recompute or 0.0)
+    if wish.micro_batch_tokens is not None and wish.recompute is not None:
+        return as_wished(wish.micro_batch_tokens, wish.recompute)
+    best = plan_pass(
+        shape,
+        trainable=trainable,
+        budget_gib=memory_gib * (1 - MARGIN),
+        max_length=recipe.max_length,
+        most=wish.micro_batch_tokens or recipe.batch_size * STEP_TOKENS_PER_ROW,
+        recompute=wish.recompute,
+    )
+    if best is None:
+        least = as_wished(recipe.max_length, 1.0)
+        raise SettingError(
+            f"{spec.title} needs {least.gib:.1f} GiB for a pass of {recipe.max_length} tokens, here"
+            f" are {memory_gib:.1f}: lower train.max_length, or take a larger card"
+        )
+    return best

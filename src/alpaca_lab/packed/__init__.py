@@ -1,0 +1,1 @@
+"""A QLoRA forward and backward pass over whole rows laid end to end, with no padding."""

@@ -1,0 +1,250 @@
+"""The finetuning benchmark as a table: each arm beside the others, and beside the arithmetic.
+
+benchmarks/finetune.py runs the arms and leaves one JSON line per run. This module reads those
+lines; it measures nothing. A line holds
+
+    model, arm, repeat       a key of `profiles.MODELS`, a key of `ARMS` or `RATE`, from 0
+    status                   "ok", "failed" or "timeout"
+    error                    the sentence that a run without a result ended in, else null
+    result                   what the run printed: tok_s, step_s, peak_gib, ... else null
+    `CONDITIONS`, commit     under which it ran
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from .config import require
+from .memory import KNOWN_SHAPES
+from .pages import render_performance
+from .profiles import MODELS
+from .store import write_atomically
+
+Row = Mapping[str, Any]
+
+OURS = "alpaca-lab"
+RATE = "matrix-rate"
+"""Stands among the arms in a line: the GPU's rate, measured beside each model's arms."""
+CONDITIONS = ("gpu", "cap_gib", "data", "weights", "warm", "steps", "packages")
+"""What must be the same in two runs that stand in one table."""
+COLUMNS = (
+    "model", "arm", "runs", "tok_s", "ratio", "goal", "met", "peak_gib",
+    "limit_tok_s", "share_of_limit", "limit_4n", "share_4n", "limit_6n", "share_6n",
+    "matrix_tflops", "note",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to finetune that the table compares."""
+
+    key: str
+    """Name in the command line and in the lines of the benchmark."""
+    name: str
+    """Name as printed: rows (or tokens of a packed row) x what is beside them in a step."""
+    goals: Mapping[str, float] = field(default_factory=dict)
+    """By model key: how many times this arm's tokens per second we mean to reach."""
+    recomputed_share: float | None = 1.0
+    """Share of the blocks that run forward again in the backward pass; None: its result says."""
+
+
+ARMS = (
+    Arm(
+        key="transformers",
+        name="transformers, 2 x 4",
+        goals={"llama-2-7b": 12.0, "mistral-7b": 12.0, "phi-2": 12.0},
+    ),
+    Arm(
+        key="unsloth",
+        name="unsloth, 2 x 4",
+        goals={"llama-2-7b": 5.0, "mistral-7b": 5.0, "phi-2": 9.0},
+    ),
+    Arm(
+        key="unsloth-packed",
+        name="unsloth, packed 2048 x 4",
+        goals={"llama-2-7b": 1.3, "mistral-7b": 1.3, "phi-2": 4.0},
+    ),
+    Arm(key="unsloth-varlen", name="unsloth, packed 2048 x 4, varlen"),
+    Arm(key=OURS, name="alpaca lab", recomputed_share=None),
+)
+"""In table order: the original study's two shapes, the best of today, and ours."""
+
+
+def block_weights(model: str) -> int:
+    """Return N, the weights in the linear layers of all blocks of a model.
+
+    Raises:
+        SettingError: If the model has no known shape.
+    """
+    known = [key for key, spec in MODELS.items() if spec.source in KNOWN_SHAPES]
+    require(model in known, f'no shape of "{model}": choose from {", ".join(known)}')
+    return KNOWN_SHAPES[MODELS[model].source].block_parameters
+
+
+def limit(tflops: float, weights: int, *, recomputed_share: float) -> float:
+    """Return the tokens per second at which the matrix products alone would fill the GPU.
+
+    A token takes 2N FLOP forward and 2N for the gradient of what came in (frozen weights have no
+    gradient of their own), and 2N more where the blocks run forward again.
+
+    Args:
+        tflops: Measured rate of a large product, TFLOP/s.
+        weights: N, as `block_weights` has it.
+        recomputed_share: Share of the blocks that run forward again, in [0, 1].
+
+    Example:
+        >>> limit(600.0, 10**9, recomputed_share=1.0)
+        100000.0
+    """
+    return tflops * 1e12 / ((4 + 2 * recomputed_share) * weights)
+
+
+def latest(rows: Iterable[Row]) -> list[Row]:
+    """Return the last line of each (model, arm, repeat): what was run again counts."""
+    return list({(row["model"], row["arm"], row["repeat"]): row for row in rows}.values())
+
+
+def conditions(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the `CONDITIONS` that all rows share.
+
+    Raises:
+        SettingError: If there are no rows, or two differ: speeds of another day, card or library
+            are not compared.
+    """
+    require(bool(rows), "nothing was run yet: run benchmarks/finetune.py")
+    first = rows[0]
+    for row in rows[1:]:
+        for name in CONDITIONS:
+            require(
+                row[name] == first[name],
+                f"{row['model']}, {row['arm']} ran with {name} {row[name]}, the first row with "
+                f"{first[name]}: run all arms again (--again), or keep them apart (--raw)",
+            )
+    return {name: first[name] for name in CONDITIONS}
+
+
+def table(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return one row per model and arm: speed, memory, and the distance to the limit.
+
+    Args:
+        rows: Lines of the benchmark, in the order in which they were written.
+
+    Returns:
+        Columns `COLUMNS`, unrounded. Speed is the median over an arm's runs, memory their highest.
+        What is unknown is blank, and `note` says why.
+
+    Raises:
+        SettingError: If the rows do not belong in one table.
+    """
+    kept = latest(rows)
+    conditions(kept)
+    present = {row["model"] for row in kept}
+    unknown = present - set(MODELS)
+    require(not unknown, f"unknown models: {', '.join(sorted(unknown))}")
+    return pd.DataFrame(
+        [
+            line
+            for model in MODELS
+            if model in present
+            for line in _model(model, [row for row in kept if row["model"] == model])
+        ],
+        columns=list(COLUMNS),
+    )
+
+
+def write(folder: Path, rows: Sequence[Row]) -> pd.DataFrame:
+    """Write finetune.csv, finetune.md and finetune.png to `folder`, and return the table."""
+    kept = latest(rows)
+    facts = conditions(kept)
+    # No condition: our own arm may be run again after a change, beside the same peers.
+    facts["commit"] = next((row["commit"] for row in reversed(kept) if row["arm"] == OURS), None)
+    frame = table(kept)
+    titles = {key: spec.title for key, spec in MODELS.items() if key in set(frame["model"])}
+    write_atomically(folder / "finetune.csv", frame.to_csv(index=False, lineterminator="\n"))
+    write_atomically(
+        folder / "finetune.md", render_performance.page(frame, facts=facts, titles=titles)
+    )
+    write_atomically(folder / "finetune.png", render_performance.figure(frame, titles=titles))
+    return frame
+
+
+def _model(model: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the table's lines of one model."""
+    by_arm = {arm.key: [row for row in rows if row["arm"] == arm.key] for arm in ARMS}
+    tflops = _median("tflops", [row for row in rows if row["arm"] == RATE])
+    ours = _median("tok_s", by_arm[OURS])
+    return [_line(model, arm, by_arm[arm.key], tflops=tflops, ours=ours) for arm in ARMS]
+
+
+def _line(
+    model: str, arm: Arm, runs: Sequence[Row], *, tflops: float, ours: float
+) -> dict[str, Any]:
+    whole = [row["result"] for row in runs if row["status"] == "ok"]
+    speed, goal = _median("tok_s", runs), arm.goals.get(model, math.nan)
+    ratio, weights = ours / speed, block_weights(model)
+    share = arm.recomputed_share
+    if share is None and whole:
+        share = whole[-1].get("recomputed_share")
+    bounds = {name: limit(tflops, weights, recomputed_share=part) for name, part in _BOUNDS}
+    own = math.nan if share is None else limit(tflops, weights, recomputed_share=share)
+    peaks = [result["peak_gib"] for result in whole if result.get("peak_gib") is not None]
+    return {
+        "model": model,
+        "arm": arm.name,
+        "runs": len(whole),
+        "tok_s": speed,
+        "ratio": ratio,
+        "goal": goal,
+        "met": None if math.isnan(ratio) or math.isnan(goal) else "yes" if ratio >= goal else "no",
+        "peak_gib": max(peaks, default=math.nan),
+        "limit_tok_s": own,
+        "share_of_limit": speed / own,
+        **{f"limit_{name}": bound for name, bound in bounds.items()},
+        **{f"share_{name}": speed / bound for name, bound in bounds.items()},
+        "matrix_tflops": tflops,
+        "note": "; ".join(_notes(arm, runs, share=share, tflops=tflops)),
+    }
+
+
+_BOUNDS = (("4n", 0.0), ("6n", 1.0))
+
+
+def _notes(arm: Arm, runs: Sequence[Row], *, share: float | None, tflops: float) -> list[str]:
+    """Return why something is blank, and what must be known beside the numbers."""
+    failed = [row for row in runs if row["status"] != "ok"]
+    if not runs:
+        return ["not run"]
+    if len(failed) == len(runs):
+        return [f"no result: {failed[-1]['error']}"]
+    results = [row["result"] for row in runs if row["status"] == "ok"]
+    notes = [_recomputing(share)]
+    if len(runs) > 1:
+        notes.append(f"median of {len(results)} runs")
+    if failed:
+        notes.append(f"{len(failed)} of {len(runs)} runs failed: {failed[-1]['error']}")
+    if math.isnan(tflops):
+        notes.append("no limit: the matrix rate was not measured")
+    if any(result.get("peak_gib") is None for result in results):
+        notes.append("peak GiB not measured")
+    lost = [result for result in results if arm.key == OURS and not result.get("reloaded")]
+    if lost:
+        notes.append(f"ADAPTER NOT RELOADED: {lost[-1].get('reload_error') or 'not tried'}")
+    return notes
+
+
+def _recomputing(share: float | None) -> str:
+    if share is None:
+        return "no limit of its own: whether it recomputes is not recorded"
+    return {0.0: "keeps", 1.0: "recomputes"}.get(share, f"recomputes {share:.0%} of the blocks")
+
+
+def _median(name: str, runs: Iterable[Row]) -> float:
+    """Return the median of a value over the runs that have it; NaN where none has."""
+    results = (row["result"] for row in runs if row["status"] == "ok")
+    values = [result[name] for result in results if result.get(name) is not None]
+    return median(values) if values else math.nan

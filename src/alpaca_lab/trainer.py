@@ -1,0 +1,144 @@
+"""TRL's trainer, given whole optimiser steps: it splits a step into passes that fit this card.
+
+One item of its dataset is one optimiser step, a list of row numbers. So a step's loss is the mean
+over its response tokens however many passes it takes, and when the memory runs out the step begins
+again with passes of half the size: the effective batch never changes.
+"""
+
+import gc
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from trl import SFTTrainer
+
+from .config import SettingError
+from .encoding import IGNORED
+from .layouts import EncodedRow, Layout
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class StepTrainer(SFTTrainer):
+    """An `SFTTrainer` whose batch is a whole optimiser step."""
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        rows: Sequence[EncodedRow | None],
+        validation: Sequence[EncodedRow],
+        room: int,
+        longest: int,
+        **arguments: Any,
+    ) -> None:
+        """Set up training.
+
+        Args:
+            layout: How rows become passes, and a pass a loss.
+            rows: The training rows that the steps name; None where a prompt left no room.
+            validation: The validation rows.
+            room: Most tokens in a pass at first.
+            longest: Below this many tokens a pass cannot be halved.
+            arguments: As for `SFTTrainer`.
+        """
+        super().__init__(**arguments)
+        self.layout, self.rows, self.validation = layout, rows, validation
+        self.room, self.longest = room, longest
+        self.halvings: list[int] = []
+        self.facts: dict[str, float] = {}
+        # SFTTrainer rounds the adapter to bfloat16, where a step of 2e-4 is lost on a weight of
+        # .1; the products run in 16 bits all the same.
+        for weight in self.model.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
+
+    def training_step(
+        self, model: "nn.Module", inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> "torch.Tensor":
+        """Run the passes of one optimiser step; return its loss per response token."""
+        started = time.perf_counter()
+        model.train()
+        rows = [self.rows[i] for i in inputs["rows"]]
+        rows = [row for row in rows if row is not None]
+        loss = None
+        while loss is None:
+            loss = self._step(rows)
+            if loss is None:
+                self._halve(model)
+        self.facts |= {"tokens": sum(len(row["input_ids"]) for row in rows), "started": started}
+        return loss
+
+    def _step(self, rows: list[EncodedRow]) -> "torch.Tensor | None":
+        """Run a step's passes forward and backward; None when the memory ran out."""
+        import torch
+
+        responses = sum(label != IGNORED for row in rows for label in row["labels"])
+        passes = self.layout.passes(rows, room=self.room)
+        total = torch.zeros((), device=self.args.device)
+        try:
+            for part in passes:
+                with self.compute_loss_context_manager():
+                    loss = self.layout.loss(part) / responses
+                self.accelerator.backward(loss)
+                total += loss.detach()
+        except torch.OutOfMemoryError:
+            return None
+        self.facts["passes"] = len(passes)
+        return total
+
+    def _halve(self, model: "nn.Module") -> None:
+        """Make room in memory for the step to begin again, with passes of half the size."""
+        import torch
+
+        if self.room <= self.longest:
+            raise SettingError(
+                f"the memory does not hold a pass of {self.room} tokens: set resources.recompute=1,"
+                " or lower train.max_length"
+            )
+        model.zero_grad()
+        gc.collect()
+        torch.cuda.empty_cache()
+        self.room = max(self.room // 2, self.longest)
+        self.halvings.append(self.state.global_step + 1)
+        print(
+            f"out of memory at step {self.halvings[-1]}: passes of {self.room} tokens from here "
+            "on, the same rows per step"
+        )
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        """Return the validation loss, the mean over all response tokens of all rows."""
+        import torch
+
+        self.model.eval()
+        nats = torch.zeros((), device=self.args.device)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for part in self.layout.passes(self.validation, room=self.room):
+                nats += self.layout.loss(part)
+        tokens = sum(label != IGNORED for row in self.validation for label in row["labels"])
+        metrics = {f"{metric_key_prefix}_loss": nats.item() / tokens}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, and beside a step's loss what the step took."""
+        import torch
+
+        if "loss" in logs and "started" in self.facts:
+            logs |= {
+                "tokens": self.facts["tokens"],
+                "seconds": round(time.perf_counter() - self.facts["started"], 4),
+                "passes": self.facts["passes"],
+            }
+            if torch.cuda.is_available():
+                logs["gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 3)
+        super().log(logs, start_time)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Return 0: the count that Transformers makes needs a padded batch."""
+        return 0
