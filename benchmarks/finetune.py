@@ -18,15 +18,7 @@ from one_run import run_once
 from alpaca_lab import environment, performance
 from alpaca_lab.config import SettingError, require
 from alpaca_lab.performance import ARMS, OURS, RATE
-from alpaca_lab.store import (
-    OUTPUTS,
-    RESULTS,
-    RecordError,
-    append_line,
-    read_lines,
-    sha256_file,
-    write_atomically,
-)
+from alpaca_lab.store import OUTPUTS, RESULTS, RecordError, append_line, read_lines, sha256_file
 
 HERE = Path(__file__).resolve().parent
 WORK = OUTPUTS / "benchmarks"
@@ -158,17 +150,17 @@ def prepare_checkpoint(model: str, plan: Plan, *, logs: Path) -> Path:
         SettingError: If there is none, or it cannot be written.
     """
     folder = plan.checkpoints / model
-    there = (folder / "config.json").is_file()
-    if plan.tokenizers is None:
-        require(there, f"no checkpoint in {folder}; give --checkpoints, or --random TOKENIZERS")
-        return folder
-    if there:
+    if (folder / "config.json").is_file():
         require(
-            (folder / MARK).is_file(),
+            plan.tokenizers is None or (folder / MARK).is_file(),
             f"{folder} holds a checkpoint that was not written here: leave out --random, or give "
             "another --checkpoints",
         )
         return folder
+    require(
+        plan.tokenizers is not None,
+        f"no checkpoint in {folder}; give --checkpoints, or --random TOKENIZERS",
+    )
     tokenizer, part = plan.tokenizers / model, folder.with_name(f".{model}.part")
     require(tokenizer.is_dir(), f"no tokenizer in {tokenizer}")
     shutil.rmtree(part, ignore_errors=True)
@@ -184,7 +176,7 @@ def prepare_checkpoint(model: str, plan: Plan, *, logs: Path) -> Path:
     require(
         whole and found["status"] != "timeout", f"{model}: no random checkpoint: {found['error']}"
     )
-    write_atomically(part / MARK, "Random weights at the model's true shape, for speed alone.\n")
+    (part / MARK).write_text("Random weights at the model's true shape, for speed alone.\n")
     part.rename(folder)
     return folder
 

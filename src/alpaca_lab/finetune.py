@@ -313,7 +313,7 @@ def _layout(
         model.config, targets=spec.lora_targets, lora=study.lora, max_length=study.train.max_length
     )
     if study.train.packing and reason is None:
-        return layouts.Packed(model, longest=study.train.max_length, recompute=plan.recompute)
+        return layouts.Packed(model, recompute=plan.recompute)
     if study.train.packing:
         print(f"{spec.title}: rows are padded rather than packed, for {reason}")
     if plan.recompute:

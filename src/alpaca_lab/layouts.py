@@ -62,19 +62,17 @@ class Packed:
 
     name = "packed"
 
-    def __init__(self, model: "PreTrainedModel", *, longest: int, recompute: float) -> None:
+    def __init__(self, model: "PreTrainedModel", *, recompute: float) -> None:
         """Read the model's tensors.
 
         Args:
             model: A PEFT model over NF4, of an architecture that `why_not_packed` admits.
-            longest: A bound on the tokens of any row.
             recompute: Share of the blocks that run forward again in the backward pass.
         """
         from .packed.model import PackedModel
 
         blocks = model.config.num_hidden_layers
         self.model = PackedModel(model, recomputed=round(recompute * blocks))
-        self.longest = longest
 
     def passes(self, rows: Sequence[EncodedRow], *, room: int) -> list[list[EncodedRow]]:
         """Split rows into evenly filled passes of at most `room` tokens."""
@@ -85,7 +83,7 @@ class Packed:
         """Return the summed loss of one pass."""
         from .packed.model import lay_out
 
-        return self.model.loss(lay_out(rows, longest=self.longest, device=self.model.device))
+        return self.model.loss(lay_out(rows, device=self.model.device))
 
 
 class Padded:

@@ -231,6 +231,8 @@ def _notes(arm: Arm, runs: Sequence[Row], *, share: float | None, tflops: float)
         notes.append("no limit: the matrix rate was not measured")
     if any(result.get("peak_gib") is None for result in results):
         notes.append("peak GiB not measured")
+    if results[-1].get("layout", "packed") != "packed":
+        notes.append(f"rows {results[-1]['layout']}")
     lost = [result for result in results if arm.key == OURS and not result.get("reloaded")]
     if lost:
         notes.append(f"ADAPTER NOT RELOADED: {lost[-1].get('reload_error') or 'not tried'}")

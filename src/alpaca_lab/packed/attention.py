@@ -1,21 +1,37 @@
 """Causal attention inside each row of a pass; rows that lie beside each other never meet."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .elementwise import Turn, turn
+
 
 class Rows(NamedTuple):
-    """Where the rows of a pass begin and end."""
+    """Where the rows of a pass begin and end, and how far each token turns."""
 
     starts: Tensor
     """(rows + 1,) int32: the first token of each row, and the end of the last."""
     lengths: tuple[int, ...]
-    """Tokens of each row; used where the fused kernel is not."""
-    longest: int
-    """A bound on the tokens of a row. One for all passes: a new value would compile anew."""
+    """Tokens of each row."""
+    turn: Turn
+
+
+class Heads(NamedTuple):
+    """How a token's queries, keys and values lie side by side."""
+
+    queries: int
+    keys: int
+    """Keys, and as many values; each serves queries / keys queries."""
+    size: int
+    """Dimensions of a head."""
+
+    def split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return views of (tokens, heads, size): queries, keys, values."""
+        heads = qkv.view(len(qkv), -1, self.size)
+        return heads.split([self.queries, self.keys, self.keys], dim=1)
 
 
 def has_fused_kernel(device: torch.device, dtype: torch.dtype) -> bool:
@@ -24,92 +40,67 @@ def has_fused_kernel(device: torch.device, dtype: torch.dtype) -> bool:
     return half and device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
 
 
-def attend(qkv: Tensor, rows: Rows, *, heads: int, kv_heads: int) -> Tensor:
-    """Return causal attention within rows.
+def forward(qkv: Tensor, rows: Rows, heads: Heads) -> tuple[Tensor, Tensor]:
+    """Return attention, (tokens, queries x size), and what its gradient needs of it beside.
 
     Args:
-        qkv: (tokens, heads + 2 kv_heads, head_dim): queries, keys and values side by side, in one
-            tensor so that the backward pass keeps one. A key serves heads / kv_heads queries.
+        qkv: (tokens, (queries + 2 keys) x size), not turned yet.
         rows: Where rows begin and end.
-        heads: How many queries a token has.
-        kv_heads: How many keys and values.
-
-    Returns:
-        (tokens, heads, head_dim).
+        heads: How qkv is divided.
     """
+    q, k, v = _turned(qkv, rows, heads)
     if has_fused_kernel(qkv.device, qkv.dtype):
-        return torch.ops.alpaca_lab.attend_rows(qkv, rows.starts, rows.longest, heads, kv_heads)[0]
+        longest = max(rows.lengths)
+        out, log_sum, *_ = torch.ops.aten._flash_attention_forward(
+            q, k, v, rows.starts, rows.starts, longest, longest, 0.0, True, return_debug_mask=False
+        )
+        return out.flatten(1), log_sum
+    return _row_by_row(q, k, v, rows).flatten(1), qkv.new_empty(0)
+
+
+def backward(
+    dout: Tensor, qkv: Tensor, out: Tensor, log_sum: Tensor, rows: Rows, heads: Heads
+) -> Tensor:
+    """Return the gradient of qkv, for that of attention."""
+    q, k, v = _turned(qkv, rows, heads)
+    dout = dout.view(len(qkv), heads.queries, heads.size)
+    if has_fused_kernel(qkv.device, qkv.dtype):
+        longest = max(rows.lengths)
+        # The kernel's random state and offset: without dropout it reads neither.
+        state, offset = q.new_zeros(2, dtype=torch.uint64), q.new_empty(0)
+        dq, dk, dv = torch.ops.aten._flash_attention_backward(
+            dout, q, k, v, out.view_as(dout), log_sum, rows.starts, rows.starts, longest, longest,
+            0.0, True, state, offset,
+        )  # fmt: skip
+    else:
+        parts = [part.detach().requires_grad_() for part in (q, k, v)]
+        with torch.enable_grad():
+            dq, dk, dv = torch.autograd.grad(_row_by_row(*parts, rows), parts, dout)
+    dqkv = torch.empty_like(qkv)
+    into_q, into_k, into_v = heads.split(dqkv)
+    turn(dq, rows.turn.back(), out=into_q)
+    turn(dk, rows.turn.back(), out=into_k)
+    into_v.copy_(dv)
+    return dqkv
+
+
+def _turned(qkv: Tensor, rows: Rows, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries and keys turned to their places, and the values as they are."""
+    both = qkv.view(len(qkv), -1, heads.size)[:, : heads.queries + heads.keys]
+    turned = turn(
+        both, rows.turn, out=torch.empty_like(both, memory_format=torch.contiguous_format)
+    )
+    return *turned.split([heads.queries, heads.keys], dim=1), heads.split(qkv)[2]
+
+
+def _row_by_row(q: Tensor, k: Tensor, v: Tensor, rows: Rows) -> Tensor:
+    """Return attention by one call per row, where there is no kernel for all of them."""
     outs = [
         F.scaled_dot_product_attention(
-            *(part.transpose(0, 1)[None] for part in row.split([heads, kv_heads, kv_heads], dim=1)),
+            *(part.transpose(0, 1)[None] for part in row),
             is_causal=True,
-            enable_gqa=heads != kv_heads,
+            enable_gqa=q.shape[1] != k.shape[1],
         )
-        for row in qkv.split(rows.lengths)
+        for row in zip(*(part.split(rows.lengths) for part in (q, k, v)), strict=True)
     ]
     return torch.cat([out[0].transpose(0, 1) for out in outs])
-
-
-_LIBRARY = torch.library.Library("alpaca_lab", "FRAGMENT")
-_LIBRARY.define(
-    "attend_rows(Tensor qkv, Tensor starts, int longest, int heads, int kv_heads)"
-    " -> (Tensor, Tensor)"
-)
-_LIBRARY.define(
-    "attend_rows_backward(Tensor dout, Tensor qkv, Tensor starts, int longest, int heads,"
-    " int kv_heads, Tensor out, Tensor lse) -> Tensor"
-)
-
-
-def _forward(qkv, starts, longest, heads, kv_heads):
-    """Return the attention and its log-sum-exp, (heads, tokens)."""
-    q, k, v = qkv.split([heads, kv_heads, kv_heads], dim=1)
-    out, lse, *_ = torch.ops.aten._flash_attention_forward(
-        q, k, v, starts, starts, longest, longest, 0.0, True, return_debug_mask=False
-    )
-    return out, lse
-
-
-def _backward(dout, qkv, starts, longest, heads, kv_heads, out, lse):
-    """Return the gradient of queries, keys and values side by side."""
-    q, k, v = qkv.split([heads, kv_heads, kv_heads], dim=1)
-    # The kernel's random state and offset: without dropout it reads neither.
-    state, offset = q.new_zeros(2, dtype=torch.uint64), q.new_empty(0)
-    gradients = torch.ops.aten._flash_attention_backward(
-        dout, q, k, v, out, lse, starts, starts, longest, longest, 0.0, True, state, offset
-    )
-    return torch.cat(gradients, dim=1)
-
-
-_LIBRARY.impl("attend_rows", _forward, "CUDA")
-_LIBRARY.impl("attend_rows_backward", _backward, "CUDA")
-
-
-@torch.library.register_fake("alpaca_lab::attend_rows", lib=_LIBRARY)
-def _(qkv, starts, longest, heads, kv_heads):
-    tokens, _, head_dim = qkv.shape
-    lse = qkv.new_empty(heads, tokens, dtype=torch.float32)
-    return qkv.new_empty(tokens, heads, head_dim), lse
-
-
-@torch.library.register_fake("alpaca_lab::attend_rows_backward", lib=_LIBRARY)
-def _(dout, qkv, starts, longest, heads, kv_heads, out, lse):
-    return torch.empty_like(qkv)
-
-
-def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-    qkv, starts, *ctx.sizes = inputs
-    ctx.save_for_backward(qkv, starts, *output)
-
-
-def _gradients(ctx: Any, dout: Tensor, _dlse: Tensor) -> tuple:
-    qkv, starts, out, lse = ctx.saved_tensors
-    dqkv = torch.ops.alpaca_lab.attend_rows_backward(
-        dout.contiguous(), qkv, starts, *ctx.sizes, out, lse
-    )
-    return dqkv, None, None, None, None
-
-
-torch.library.register_autograd(
-    "alpaca_lab::attend_rows", _gradients, setup_context=_setup_context, lib=_LIBRARY
-)

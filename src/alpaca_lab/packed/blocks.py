@@ -1,87 +1,60 @@
-"""The decoder blocks of LLaMA, Mistral and Phi as functions of tensors.
+"""The decoder blocks of LLaMA, Mistral and Phi, forward and backward, over rows end to end.
 
-They compute what Transformers' modules compute, over tokens laid end to end, (tokens, hidden).
-Small steps between two products (norm, rotation, gate) are left to the compiler to fuse.
+They compute what Transformers' modules and autograd compute. The backward passes are written out
+because what a block keeps decides how many tokens fit, and what it launches decides whether the
+GPU waits: a block keeps the outputs of its products, and redoes norms, turns and gates.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .attention import Rows, attend
+from . import attention
+from .attention import Heads, Rows
+from .elementwise import gate, gate_backward
 from .linear import LoraGroup
+
+Kept = tuple[Tensor, ...]
+"""What a block's forward pass leaves for its backward pass."""
+Gradients = list[Tensor]
+"""Gradients of a block's adapters, in the order of `adapters`."""
 
 
 class Norm(NamedTuple):
-    """A normalisation's tensors: RMSNorm has no bias, LayerNorm has one."""
+    """A normalisation over the last axis: RMSNorm has no bias, LayerNorm has one."""
 
     weight: Tensor
     bias: Tensor | None
     eps: float
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return x normalised over its last axis; the mean and square are taken in float32."""
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return x normalised, and the float32 statistics that its gradient needs."""
+        shape = [x.shape[-1]]
         if self.bias is not None:
-            return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps)
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(x.dtype)
+            y, *statistics = torch.native_layer_norm(x, shape, self.weight, self.bias, self.eps)
+        else:
+            y, *statistics = torch.ops.aten._fused_rms_norm(x, shape, self.weight, self.eps)
+        return y, tuple(statistics)
+
+    def backward(self, dy: Tensor, x: Tensor, statistics: tuple[Tensor, ...]) -> Tensor:
+        """Return the gradient of x; weight and bias are frozen."""
+        shape, ops = [x.shape[-1]], torch.ops.aten
+        if self.bias is not None:
+            return ops.native_layer_norm_backward(
+                dy, x, shape, *statistics, self.weight, self.bias, [True, False, False]
+            )[0]
+        (scale,) = statistics
+        if x.is_cuda:
+            return ops._fused_rms_norm_backward(dy, x, shape, scale, self.weight, [True, False])[0]
+        normed, dnormed = x * scale, dy * self.weight
+        return scale * (dnormed - normed * (dnormed * normed).mean(-1, keepdim=True))
 
 
-class Rotary(NamedTuple):
-    """The turn of each token's queries and keys by its place in its own row.
-
-    A head's dimension i < half and its partner i + half turn together; the rest stay. As a sum,
-    x cos + partner(x) sin, with the sign of the turn in the sine.
-    """
-
-    cos: Tensor
-    """(tokens, 1, head_dim), float32; 1 where nothing turns."""
-    sin: Tensor
-    """(tokens, 1, head_dim), float32; negative in the first half, 0 where nothing turns."""
-    partner: Tensor
-    """(head_dim,) index of each dimension's partner, or of itself."""
-
-    @classmethod
-    def of(cls, positions: Tensor, frequencies: Tensor, head_dim: int) -> "Rotary":
-        """Return the turns of `positions`, (tokens,), at `frequencies`, (half,)."""
-        half = len(frequencies)
-        angles = positions[:, None].float() * frequencies
-        still = (0, head_dim - 2 * half)
-        cos = F.pad(angles.cos().repeat(1, 2), still, value=1.0)
-        sin = F.pad(torch.cat([-angles.sin(), angles.sin()], dim=1), still)
-        dims = torch.arange(head_dim, device=positions.device)
-        turned = torch.where(dims < half, dims + half, dims - half)
-        return cls(cos[:, None], sin[:, None], torch.where(dims < 2 * half, turned, dims))
-
-    def __call__(self, qkv: Tensor, turning: int) -> Tensor:
-        """Return qkv, (tokens, all heads, head_dim), with its first `turning` heads turned."""
-        turns = torch.arange(qkv.shape[1], device=qkv.device)[:, None] < turning
-        cos, sin = torch.where(turns, self.cos, 1.0), torch.where(turns, self.sin, 0.0)
-        return _Turn.apply(qkv, cos, sin, self.partner)
-
-
-class _Turn(torch.autograd.Function):
-    """The gradient of a turn is the turn back; autograd would scatter instead."""
-
-    @staticmethod
-    def forward(ctx, x, cos, sin, partner):
-        ctx.save_for_backward(cos, sin, partner)
-        return _turn(x, cos, sin, partner)
-
-    @staticmethod
-    def backward(ctx, dy):
-        cos, sin, partner = ctx.saved_tensors
-        return _turn(dy, cos, -sin, partner), None, None, None
-
-
-def _turn(x: Tensor, cos: Tensor, sin: Tensor, partner: Tensor) -> Tensor:
-    return (x.float() * cos + x[..., partner].float() * sin).to(x.dtype)
-
-
-class LlamaBlock(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class LlamaBlock:
     """LLaMA's and Mistral's block: attention, then a gated MLP, each after its own norm."""
 
     input_norm: Norm
@@ -90,39 +63,105 @@ class LlamaBlock(NamedTuple):
     post_norm: Norm
     gate_up: LoraGroup
     down: LoraGroup
-    head_dim: int
+    heads: Heads
 
-    def __call__(self, x: Tensor, rotary: Rotary, rows: Rows) -> Tensor:
-        """Return the block's output, (tokens, hidden)."""
-        qkv = self.qkv(self.input_norm(x))
-        x = x + self.o(_attention(qkv, self.qkv.outputs(), self.head_dim, rotary, rows))
-        gate, up = self.gate_up(self.post_norm(x)).chunk(2, dim=1)
-        return x + self.down(F.silu(gate) * up)
+    def groups(self) -> tuple[LoraGroup, ...]:
+        """Return the adapted layers in the order of their gradients."""
+        return self.qkv, self.o, self.gate_up, self.down
+
+    def forward(self, x: Tensor, rows: Rows) -> tuple[Tensor, Kept]:
+        """Return the block's output, (tokens, hidden), and what to keep."""
+        qkv = self.qkv.forward(self.input_norm.forward(x)[0])
+        attended, log_sum = attention.forward(qkv, rows, self.heads)
+        middle = self.o.forward(attended, onto=x)
+        gate_up = self.gate_up.forward(self.post_norm.forward(middle)[0])
+        y = self.down.forward(gate(gate_up), onto=middle)
+        return y, (qkv, attended, log_sum, middle, gate_up)
+
+    def backward(self, dy: Tensor, x: Tensor, kept: Kept, rows: Rows) -> tuple[Tensor, Gradients]:
+        """Return the gradients of x and of the adapters."""
+        qkv, attended, log_sum, middle, gate_up = kept
+        dgate, g_down = self.down.backward(dy, gate(gate_up))
+        normed, statistics = self.post_norm.forward(middle)
+        dnormed, g_gate_up = self.gate_up.backward(gate_backward(dgate, gate_up), normed)
+        dmiddle = self.post_norm.backward(dnormed, middle, statistics).add_(dy)
+        dattended, g_o = self.o.backward(dmiddle, attended)
+        dqkv = attention.backward(dattended, qkv, attended, log_sum, rows, self.heads)
+        normed, statistics = self.input_norm.forward(x)
+        dnormed, g_qkv = self.qkv.backward(dqkv, normed)
+        dx = self.input_norm.backward(dnormed, x, statistics).add_(dmiddle)
+        return dx, [*g_qkv, *g_o, *g_gate_up, *g_down]
 
 
-class PhiBlock(NamedTuple):
-    """Phi's block: attention and MLP side by side after one norm."""
+@dataclass(frozen=True, kw_only=True)
+class PhiBlock:
+    """Phi's block: attention and MLP side by side after one norm. Its dropout is left out."""
 
     input_norm: Norm
     qkv: LoraGroup
     dense: LoraGroup
     fc1: LoraGroup
     fc2: LoraGroup
-    head_dim: int
+    heads: Heads
 
-    def __call__(self, x: Tensor, rotary: Rotary, rows: Rows) -> Tensor:
-        """Return the block's output, (tokens, hidden). Phi-2's residual dropout is left out."""
-        normed = self.input_norm(x)
-        qkv = self.qkv(normed)
-        attended = self.dense(_attention(qkv, self.qkv.outputs(), self.head_dim, rotary, rows))
-        return x + attended + self.fc2(F.gelu(self.fc1(normed), approximate="tanh"))
+    def groups(self) -> tuple[LoraGroup, ...]:
+        """Return the adapted layers in the order of their gradients."""
+        return self.qkv, self.dense, self.fc1, self.fc2
+
+    def forward(self, x: Tensor, rows: Rows) -> tuple[Tensor, Kept]:
+        """Return the block's output, (tokens, hidden), and what to keep."""
+        normed, _ = self.input_norm.forward(x)
+        qkv = self.qkv.forward(normed)
+        attended, log_sum = attention.forward(qkv, rows, self.heads)
+        inner = self.fc1.forward(normed)
+        y = self.dense.forward(attended, onto=x)
+        y = self.fc2.forward(F.gelu(inner, approximate="tanh"), onto=y)
+        return y, (qkv, attended, log_sum, inner)
+
+    def backward(self, dy: Tensor, x: Tensor, kept: Kept, rows: Rows) -> tuple[Tensor, Gradients]:
+        """Return the gradients of x and of the adapters."""
+        qkv, attended, log_sum, inner = kept
+        dinner, g_fc2 = self.fc2.backward(dy, F.gelu(inner, approximate="tanh"))
+        dinner = torch.ops.aten.gelu_backward(dinner, inner, approximate="tanh")
+        normed, statistics = self.input_norm.forward(x)
+        dnormed, g_fc1 = self.fc1.backward(dinner, normed)
+        del dinner
+        dattended, g_dense = self.dense.backward(dy, attended)
+        dqkv = attention.backward(dattended, qkv, attended, log_sum, rows, self.heads)
+        dnormed, g_qkv = self.qkv.backward(dqkv, normed, onto=dnormed)
+        dx = self.input_norm.backward(dnormed, x, statistics).add_(dy)
+        return dx, [*g_qkv, *g_dense, *g_fc1, *g_fc2]
 
 
 Block = LlamaBlock | PhiBlock
 
 
-def _attention(qkv: Tensor, sizes: list[int], head_dim: int, rotary: Rotary, rows: Rows) -> Tensor:
-    """Return attention, (tokens, heads x head_dim), from queries, keys and values side by side."""
-    heads, kv_heads, _ = (size // head_dim for size in sizes)
-    qkv = rotary(qkv.reshape(len(qkv), -1, head_dim), heads + kv_heads)
-    return attend(qkv, rows, heads=heads, kv_heads=kv_heads).flatten(1)
+class _Step(torch.autograd.Function):
+    """A block as one step of autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, block: Block, rows: Rows, keep: bool, *_: Tensor) -> Tensor:
+        y, kept = block.forward(x, rows)
+        ctx.block, ctx.rows = block, rows
+        ctx.save_for_backward(x, *(kept if keep else ()))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple:
+        x, *kept = ctx.saved_tensors
+        kept = kept or ctx.block.forward(x, ctx.rows)[1]
+        dx, gradients = ctx.block.backward(dy.contiguous(), x, tuple(kept), ctx.rows)
+        return dx, None, None, None, *gradients
+
+
+def step(block: Block, x: Tensor, rows: Rows, *, keep: bool) -> Tensor:
+    """Return a block's output, with gradients for x and for the block's adapters.
+
+    Args:
+        block: The block.
+        x: (tokens, hidden).
+        rows: Where rows begin and end.
+        keep: Keep the products' outputs for the backward pass; else it runs forward once more.
+    """
+    adapters = [weight for group in block.groups() for weight in group.adapters()]
+    return _Step.apply(x, block, rows, keep, *adapters)

@@ -1,169 +1,126 @@
-"""Frozen NF4 layers with their LoRA adapters, as one operator: y = x W' + (x A') L' + bias.
+"""Frozen NF4 layers with their LoRA adapters: y = x W' + (x A') L' + bias, forward and backward.
 
 Layers that read the same input are one product: q, k and v are, and so are gate and up. The 16-bit
-weight exists only inside the operator: it is dequantised for the product, and again for the
-gradient, so that no pass keeps it.
-
-Numbers that decided the shape of this file, on an H200 with LLaMA-2-7B: the products with frozen
-weights take 130 of 220 ms at 4,096 tokens; each of the thin products with A and L reads or writes a
-whole activation, and they took 28 ms before layers shared them.
+weight lives only as long as its product: it is dequantised going forward, and again for the
+gradient. On an H200 the products with frozen weights are 130 of the 200 ms of a pass of 4,096
+tokens through LLaMA-2-7B; each thin product with A or L reads or writes a whole activation, which
+is why layers share them and why the wide product adds to the thin one as it writes.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 BLOCK = 64
 """Weights per scale."""
 
 
-class LoraGroup(NamedTuple):
+class LoraGroup:
     """Adapted layers that read the same input, their outputs side by side."""
 
-    packed: list[Tensor]
-    """Each layer's NF4 weight, two values per byte."""
-    scales: list[Tensor]
-    """Each layer's scale per 64 weights, float32."""
-    lora_a: list[Tensor]
-    """Each (rank, inputs), trainable."""
-    lora_b: list[Tensor]
-    """Each (outputs, rank), trainable."""
-    scaling: float
-    """What an adapter's output is multiplied by."""
-    bias: Tensor | None
-    """(all outputs,)."""
+    def __init__(self, layers: Sequence[nn.Module], *, dtype: torch.dtype) -> None:
+        """Read PEFT layers over bitsandbytes' `Linear4bit`; the weights are not copied.
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return (tokens, all outputs) for x of (tokens, inputs)."""
-        rank, ranks = len(self.lora_a[0]), sum(len(a) for a in self.lora_a)
-        a = torch.cat([a.to(x.dtype) for a in self.lora_a])
-        # Layer i reads its own rank columns: the others' are 0 in its rows.
-        lift = torch.cat(
-            [
-                F.pad((self.scaling * b).to(x.dtype), (i * rank, ranks - (i + 1) * rank))
-                for i, b in enumerate(self.lora_b)
-            ]
-        )
-        return torch.ops.alpaca_lab.lora_linear(x, self.packed, self.scales, a, lift, self.bias)
+        Scales are: bitsandbytes keeps them in 8 bits, and they are unpacked here once, to the same
+        float32 values that it would unpack for every product.
 
-    def outputs(self) -> list[int]:
-        """Return how many outputs each layer has."""
-        return [len(b) for b in self.lora_b]
+        Args:
+            layers: The layers.
+            dtype: Of the products.
 
+        Raises:
+            TypeError: If a layer is not double-quantised NF4.
+        """
+        frozen = [_read_nf4(layer.base_layer) for layer in layers]
+        self.packed, self.scales = zip(*frozen, strict=True)
+        self.lora_a = [layer.lora_A["default"].weight for layer in layers]
+        self.lora_b = [layer.lora_B["default"].weight for layer in layers]
+        (self.scaling,) = {layer.scaling["default"] for layer in layers}
+        biases = [layer.base_layer.bias for layer in layers]
+        self.bias = None if biases[0] is None else torch.cat(biases).detach().to(dtype)
+        self.outputs = [len(b) for b in self.lora_b]
+        rank, inputs = self.lora_a[0].shape
+        ranks = rank * len(layers)
+        like = self.lora_a[0].detach()
+        # Working copies of the adapters. A's lie one below the other; layer i lifts its own rank
+        # columns, and the others' are 0 in its rows.
+        self.a = like.new_zeros(ranks, inputs, dtype=dtype)
+        self.lift = like.new_zeros(sum(self.outputs), ranks, dtype=dtype)
+        self.a_parts = list(self.a.split(rank))
+        rows = self.lift.split(self.outputs)
+        self.lift_parts = [r[:, i * rank : (i + 1) * rank] for i, r in enumerate(rows)]
 
-def read_group(layers: Sequence[nn.Module], adapter: str = "default") -> LoraGroup:
-    """Return PEFT layers over bitsandbytes' `Linear4bit` as one group.
+    def adapters(self) -> list[nn.Parameter]:
+        """Return the trainable weights: every A, then every B."""
+        return [*self.lora_a, *self.lora_b]
 
-    Weights are not copied. Scales are: bitsandbytes keeps them in 8 bits, and they are unpacked
-    here once, to the same float32 values that it would unpack for every product.
+    def forward(self, x: Tensor, *, onto: Tensor | None = None) -> Tensor:
+        """Return (tokens, all outputs) for x of (tokens, inputs), added to `onto` if given."""
+        small, lift = x @ self.a.T, self.lift.T
+        if onto is not None:
+            y = torch.addmm(onto, small, lift)
+            if self.bias is not None:
+                y += self.bias
+        else:
+            y = small @ lift if self.bias is None else torch.addmm(self.bias, small, lift)
+        return y.addmm_(x, self._weight(x).T)
 
-    Raises:
-        TypeError: If a layer is not double-quantised NF4, or has dropout.
-    """
-    packed, scales, biases = [], [], []
-    for layer in layers:
-        base = layer.base_layer
-        state = getattr(base.weight, "quant_state", None)
-        if state is None or state.quant_type != "nf4" or not state.nested:
-            raise TypeError(f"{type(base).__name__} is not double-quantised NF4")
-        if layer.lora_dropout[adapter].__class__ is not nn.Identity:
-            raise TypeError("the packed pass has no LoRA dropout")
-        if state.blocksize != BLOCK:
-            raise TypeError(f"expected a scale per {BLOCK} weights, not per {state.blocksize}")
-        packed.append(base.weight.data)
-        scales.append(
-            torch.ops.bitsandbytes.dequantize_blockwise(
-                state.absmax, state.state2.absmax, state.state2.code, state.state2.blocksize,
-                torch.float32,
+    def backward(
+        self, dy: Tensor, x: Tensor, *, onto: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the gradient of x, and those of `adapters` in float32.
+
+        Args:
+            dy: Gradient of the outputs, (tokens, all outputs).
+            x: What went in.
+            onto: A gradient of x to add to, in place.
+        """
+        dsmall = dy @ self.lift
+        dx = dsmall @ self.a if onto is None else onto.addmm_(dsmall, self.a)
+        dx.addmm_(dy, self._weight(x))
+        da = _wide_mm(dsmall.T, x).split(len(self.a_parts[0]))
+        dlift = _wide_mm(dy.T, x @ self.a.T) * self.scaling
+        rank = len(self.a_parts[0])
+        rows = dlift.split(self.outputs)
+        return dx, [*da, *(r[:, i * rank : (i + 1) * rank] for i, r in enumerate(rows))]
+
+    def _weight(self, x: Tensor) -> Tensor:
+        """Return the weights one below the other, (all outputs, inputs), in the dtype of x."""
+        inputs, ops = x.shape[1], torch.ops.bitsandbytes
+        parts = zip(self.packed, self.scales, self.outputs, strict=True)
+        if not x.is_cuda:  # bitsandbytes writes in place on a GPU alone
+            return torch.cat(
+                [ops.dequantize_4bit(w, s, BLOCK, "nf4", [n, inputs], x.dtype) for w, s, n in parts]
             )
-            + state.offset
-        )  # fmt: skip
-        biases.append(base.bias)
-    (scaling,) = {layer.scaling[adapter] for layer in layers}
-    return LoraGroup(
-        packed,
-        scales,
-        [layer.lora_A[adapter].weight for layer in layers],
-        [layer.lora_B[adapter].weight for layer in layers],
-        scaling,
-        None if biases[0] is None else torch.cat([bias.data for bias in biases]),
+        whole = x.new_empty(sum(self.outputs), inputs)
+        for rows, (w, s, _) in zip(whole.split(self.outputs), parts, strict=True):
+            ops.dequantize_4bit.out(w, s, BLOCK, "nf4", rows.shape, rows.dtype, out=rows)
+        return whole
+
+
+def refresh(groups: Sequence[LoraGroup]) -> None:
+    """Copy the adapters as they stand into the groups' working copies."""
+    parts = [part for group in groups for part in group.a_parts + group.lift_parts]
+    weights = [weight.detach() for group in groups for weight in group.adapters()]
+    torch._foreach_copy_(parts, weights)
+    torch._foreach_mul_([group.lift for group in groups], [group.scaling for group in groups])
+
+
+def _wide_mm(left: Tensor, right: Tensor) -> Tensor:
+    """Return the product in float32, as it was summed."""
+    if left.is_cuda and left.dtype != torch.float32:
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return (left @ right).float()
+
+
+def _read_nf4(base: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return a layer's packed weights and their float32 scales."""
+    state = getattr(base.weight, "quant_state", None)
+    if state is None or state.quant_type != "nf4" or not state.nested or state.blocksize != BLOCK:
+        raise TypeError(f"{type(base).__name__} is not double-quantised NF4 in blocks of {BLOCK}")
+    inner = state.state2
+    scales = torch.ops.bitsandbytes.dequantize_blockwise(
+        state.absmax, inner.absmax, inner.code, inner.blocksize, torch.float32
     )
-
-
-def _dequantize(packed: list[Tensor], scales: list[Tensor], inputs: int, like: Tensor) -> Tensor:
-    """Return the weights one below the other, (all outputs, inputs), in the dtype of `like`."""
-    rows = [2 * weight.numel() // inputs for weight in packed]
-    ops, pairs = torch.ops.bitsandbytes, zip(packed, scales, rows, strict=True)
-    if not like.is_cuda:  # bitsandbytes writes in place on a GPU alone
-        return torch.cat(
-            [ops.dequantize_4bit(w, s, BLOCK, "nf4", [n, inputs], like.dtype) for w, s, n in pairs]
-        )
-    whole = like.new_empty(sum(rows), inputs)
-    for part, (weight, scale, _) in zip(whole.split(rows), pairs, strict=True):
-        ops.dequantize_4bit.out(weight, scale, BLOCK, "nf4", part.shape, part.dtype, out=part)
-    return whole
-
-
-# The plain library interface: `torch.library.custom_op` checks every call for aliases in Python,
-# and with 256 calls a pass the GPU waited for it.
-_LIBRARY = torch.library.Library("alpaca_lab", "FRAGMENT")
-_LIBRARY.define(
-    "lora_linear(Tensor x, Tensor[] packed, Tensor[] scales, Tensor a, Tensor lift, Tensor? bias)"
-    " -> Tensor"
-)
-_LIBRARY.define(
-    "lora_linear_backward(Tensor dy, Tensor x, Tensor[] packed, Tensor[] scales, Tensor a,"
-    " Tensor lift) -> (Tensor, Tensor, Tensor)"
-)
-
-
-def _forward(x, packed, scales, a, lift, bias):
-    weight = _dequantize(packed, scales, x.shape[1], x)
-    small = x @ a.T
-    # The small product first: the large one then adds to it as it writes, which saves a pass.
-    y = small @ lift.T if bias is None else torch.addmm(bias, small, lift.T)
-    return y.addmm_(x, weight.T)
-
-
-def _backward(dy, x, packed, scales, a, lift):
-    weight = _dequantize(packed, scales, x.shape[1], x)
-    dsmall = dy @ lift
-    dx = (dsmall @ a).addmm_(dy, weight)
-    return dx, dsmall.T @ x, dy.T @ (x @ a.T)
-
-
-for _device in ("CPU", "CUDA"):
-    _LIBRARY.impl("lora_linear", _forward, _device)
-    _LIBRARY.impl("lora_linear_backward", _backward, _device)
-
-
-@torch.library.register_fake("alpaca_lab::lora_linear", lib=_LIBRARY)
-def _(x, packed, scales, a, lift, bias):
-    return x.new_empty(x.shape[0], lift.shape[0])
-
-
-@torch.library.register_fake("alpaca_lab::lora_linear_backward", lib=_LIBRARY)
-def _(dy, x, packed, scales, a, lift):
-    return torch.empty_like(x), torch.empty_like(a), torch.empty_like(lift)
-
-
-def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    x, packed, scales, a, lift, _ = inputs
-    ctx.save_for_backward(x, a, lift, *packed, *scales)
-
-
-def _gradients(ctx: Any, dy: Tensor) -> tuple:
-    x, a, lift, *frozen = ctx.saved_tensors
-    half = len(frozen) // 2
-    dx, da, dlift = torch.ops.alpaca_lab.lora_linear_backward(
-        dy.contiguous(), x, frozen[:half], frozen[half:], a, lift
-    )
-    return dx, [None] * half, [None] * half, da, dlift, None
-
-
-torch.library.register_autograd(
-    "alpaca_lab::lora_linear", _gradients, setup_context=_setup_context, lib=_LIBRARY
-)
+    return base.weight.data, scales + state.offset

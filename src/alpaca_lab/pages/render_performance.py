@@ -62,9 +62,8 @@ def figure(frame: pd.DataFrame, *, titles: Mapping[str, str]) -> bytes:
             9,
             1.2 + (0.9 + 0.3 * arms) * len(titles),
             title="A QLoRA finetune: tokens per second of each arm, and what arithmetic allows",
-            caption="Beside each bar: tokens per second (peak GiB). Lines: the rate of a matrix "
-            "product over the FLOP of a token, where activations are kept and where every "
-            "block runs forward again.",
+            caption="Beside a bar: tokens per second (peak GiB). Lines: the matrix rate over 4N "
+            "and 6N FLOP per token, of N weights.",
         )
         plots = drawn.subplots(len(titles), 1, squeeze=False)[:, 0]
         for plot, key in zip(plots, titles, strict=True):
