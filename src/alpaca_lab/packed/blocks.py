@@ -71,24 +71,28 @@ class LlamaBlock:
 
     def forward(self, x: Tensor, rows: Rows) -> tuple[Tensor, Kept]:
         """Return the block's output, (tokens, hidden), and what to keep."""
-        qkv = self.qkv.forward(self.input_norm.forward(x)[0])
+        qkv, *thin = self.qkv.forward(self.input_norm.forward(x)[0])
         attended, log_sum = attention.forward(qkv, rows, self.heads)
-        middle = self.o.forward(attended, onto=x)
-        gate_up = self.gate_up.forward(self.post_norm.forward(middle)[0])
-        y = self.down.forward(gate(gate_up), onto=middle)
-        return y, (qkv, attended, log_sum, middle, gate_up)
+        middle, thin_o = self.o.forward(attended, onto=x)
+        gate_up, thin_gate_up = self.gate_up.forward(self.post_norm.forward(middle)[0])
+        y, thin_down = self.down.forward(gate(gate_up), onto=middle)
+        thin += [thin_o, thin_gate_up, thin_down]
+        return y, (qkv, attended, log_sum, middle, gate_up, *thin)
 
     def backward(self, dy: Tensor, x: Tensor, kept: Kept, rows: Rows) -> tuple[Tensor, Gradients]:
         """Return the gradients of x and of the adapters."""
-        qkv, attended, log_sum, middle, gate_up = kept
-        dgate, g_down = self.down.backward(dy, gate(gate_up))
+        qkv, attended, log_sum, middle, gate_up, thin_qkv, thin_o, thin_gate_up, thin_down = kept
+        dgate, g_down = self.down.backward(dy, gate(gate_up), thin_down)
+        dgate_up = gate_backward(dgate, gate_up)
+        del dgate
         normed, statistics = self.post_norm.forward(middle)
-        dnormed, g_gate_up = self.gate_up.backward(gate_backward(dgate, gate_up), normed)
+        dnormed, g_gate_up = self.gate_up.backward(dgate_up, normed, thin_gate_up)
+        del dgate_up
         dmiddle = self.post_norm.backward(dnormed, middle, statistics).add_(dy)
-        dattended, g_o = self.o.backward(dmiddle, attended)
+        dattended, g_o = self.o.backward(dmiddle, attended, thin_o)
         dqkv = attention.backward(dattended, qkv, attended, log_sum, rows, self.heads)
         normed, statistics = self.input_norm.forward(x)
-        dnormed, g_qkv = self.qkv.backward(dqkv, normed)
+        dnormed, g_qkv = self.qkv.backward(dqkv, normed, thin_qkv)
         dx = self.input_norm.backward(dnormed, x, statistics).add_(dmiddle)
         return dx, [*g_qkv, *g_o, *g_gate_up, *g_down]
 
@@ -111,24 +115,24 @@ class PhiBlock:
     def forward(self, x: Tensor, rows: Rows) -> tuple[Tensor, Kept]:
         """Return the block's output, (tokens, hidden), and what to keep."""
         normed, _ = self.input_norm.forward(x)
-        qkv = self.qkv.forward(normed)
+        qkv, *thin = self.qkv.forward(normed)
         attended, log_sum = attention.forward(qkv, rows, self.heads)
-        inner = self.fc1.forward(normed)
-        y = self.dense.forward(attended, onto=x)
-        y = self.fc2.forward(F.gelu(inner, approximate="tanh"), onto=y)
-        return y, (qkv, attended, log_sum, inner)
+        inner, thin_fc1 = self.fc1.forward(normed)
+        y, thin_dense = self.dense.forward(attended, onto=x)
+        y, thin_fc2 = self.fc2.forward(F.gelu(inner, approximate="tanh"), onto=y)
+        return y, (qkv, attended, log_sum, inner, *thin, thin_dense, thin_fc1, thin_fc2)
 
     def backward(self, dy: Tensor, x: Tensor, kept: Kept, rows: Rows) -> tuple[Tensor, Gradients]:
         """Return the gradients of x and of the adapters."""
-        qkv, attended, log_sum, inner = kept
-        dinner, g_fc2 = self.fc2.backward(dy, F.gelu(inner, approximate="tanh"))
+        qkv, attended, log_sum, inner, thin_qkv, thin_dense, thin_fc1, thin_fc2 = kept
+        dinner, g_fc2 = self.fc2.backward(dy, F.gelu(inner, approximate="tanh"), thin_fc2)
         dinner = torch.ops.aten.gelu_backward(dinner, inner, approximate="tanh")
         normed, statistics = self.input_norm.forward(x)
-        dnormed, g_fc1 = self.fc1.backward(dinner, normed)
+        dnormed, g_fc1 = self.fc1.backward(dinner, normed, thin_fc1)
         del dinner
-        dattended, g_dense = self.dense.backward(dy, attended)
+        dattended, g_dense = self.dense.backward(dy, attended, thin_dense)
         dqkv = attention.backward(dattended, qkv, attended, log_sum, rows, self.heads)
-        dnormed, g_qkv = self.qkv.backward(dqkv, normed, onto=dnormed)
+        dnormed, g_qkv = self.qkv.backward(dqkv, normed, thin_qkv, onto=dnormed)
         dx = self.input_norm.backward(dnormed, x, statistics).add_(dy)
         return dx, [*g_qkv, *g_dense, *g_fc1, *g_fc2]
 

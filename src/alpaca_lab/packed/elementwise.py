@@ -39,10 +39,9 @@ def turn(x: Tensor, by: Turn, *, out: Tensor) -> Tensor:
     half = by.cos.shape[1]
     if x.is_cuda:
         tokens, heads, head_dim = x.shape
-        _kernels().turn[(tokens, heads)](
-            x, out, by.cos, by.sin, x.stride(0), x.stride(1), out.stride(0), out.stride(1),
-            head_dim, half, _power_of_two(half), _power_of_two(max(1, head_dim - 2 * half)),
-            num_warps=1,
+        _kernels().turn[(tokens, -(-heads // HEADS))](
+            x, out, by.cos, by.sin, x.stride(0), x.stride(1), out.stride(0), out.stride(1), heads,
+            head_dim, half, HEADS, _power_of_two(half), _power_of_two(max(1, head_dim - 2 * half)),
         )  # fmt: skip
         return out
     cos, sin = by.cos[:, None], by.sin[:, None]
@@ -78,8 +77,8 @@ def gate_backward(dout: Tensor, gate_up: Tensor) -> Tensor:
     return torch.cat([dfirst, wide * first * s], dim=1).to(dout.dtype)
 
 
-TILE = 1024
-"""Values that one program of a gate kernel takes."""
+HEADS, TILE = 16, 1024
+"""Heads, and gate values, that one program of a kernel takes."""
 
 
 def _power_of_two(n: int) -> int:

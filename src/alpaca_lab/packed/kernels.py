@@ -6,23 +6,24 @@ import triton.language as tl
 
 @triton.jit
 def turn(
-    x, out, cos, sin, x_token, x_head, out_token, out_head, head_dim, half,
-    HALF: tl.constexpr, REST: tl.constexpr,
+    x, out, cos, sin, x_token, x_head, out_token, out_head, heads, head_dim, half,
+    HEADS: tl.constexpr, HALF: tl.constexpr, REST: tl.constexpr,
 ):  # fmt: skip
-    """Turn one head of one token. Grid: (tokens, heads)."""
-    token, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    """Turn some heads of one token. Grid: (tokens, tiles of heads)."""
+    token = tl.program_id(0).to(tl.int64)
+    head = (tl.program_id(1) * HEADS + tl.arange(0, HEADS))[:, None]
     x += token * x_token + head * x_head
     out += token * out_token + head * out_head
-    i = tl.arange(0, HALF)
-    inside = i < half
+    i = tl.arange(0, HALF)[None, :]
+    inside = (i < half) & (head < heads)
     first = tl.load(x + i, mask=inside, other=0.0).to(tl.float32)
     second = tl.load(x + half + i, mask=inside, other=0.0).to(tl.float32)
-    c = tl.load(cos + token * half + i, mask=inside, other=0.0)
-    s = tl.load(sin + token * half + i, mask=inside, other=0.0)
+    c = tl.load(cos + token * half + i, mask=i < half, other=0.0)
+    s = tl.load(sin + token * half + i, mask=i < half, other=0.0)
     tl.store(out + i, first * c - second * s, mask=inside)
     tl.store(out + half + i, second * c + first * s, mask=inside)
-    rest = 2 * half + tl.arange(0, REST)
-    still = rest < head_dim
+    rest = 2 * half + tl.arange(0, REST)[None, :]
+    still = (rest < head_dim) & (head < heads)
     tl.store(out + rest, tl.load(x + rest, mask=still, other=0.0), mask=still)
 
 

@@ -20,10 +20,11 @@ class LoraGroup:
     """Adapted layers that read the same input, their outputs side by side."""
 
     def __init__(self, layers: Sequence[nn.Module], *, dtype: torch.dtype) -> None:
-        """Read PEFT layers over bitsandbytes' `Linear4bit`; the weights are not copied.
+        """Read PEFT layers over bitsandbytes' `Linear4bit`.
 
-        Scales are: bitsandbytes keeps them in 8 bits, and they are unpacked here once, to the same
-        float32 values that it would unpack for every product.
+        Their packed weights are moved into one tensor, of which the layers keep views. Their scales
+        are unpacked once, from 8 bits to the same float32 values that bitsandbytes would unpack for
+        every product.
 
         Args:
             layers: The layers.
@@ -32,78 +33,80 @@ class LoraGroup:
         Raises:
             TypeError: If a layer is not double-quantised NF4.
         """
-        frozen = [_read_nf4(layer.base_layer) for layer in layers]
-        self.packed, self.scales = zip(*frozen, strict=True)
+        self.packed, self.scales = _side_by_side([layer.base_layer for layer in layers])
         self.lora_a = [layer.lora_A["default"].weight for layer in layers]
         self.lora_b = [layer.lora_B["default"].weight for layer in layers]
         (self.scaling,) = {layer.scaling["default"] for layer in layers}
         biases = [layer.base_layer.bias for layer in layers]
         self.bias = None if biases[0] is None else torch.cat(biases).detach().to(dtype)
         self.outputs = [len(b) for b in self.lora_b]
-        rank, inputs = self.lora_a[0].shape
-        ranks = rank * len(layers)
+        self.rank, inputs = self.lora_a[0].shape
+        ranks = self.rank * len(layers)
         like = self.lora_a[0].detach()
         # Working copies of the adapters. A's lie one below the other; layer i lifts its own rank
         # columns, and the others' are 0 in its rows.
         self.a = like.new_zeros(ranks, inputs, dtype=dtype)
         self.lift = like.new_zeros(sum(self.outputs), ranks, dtype=dtype)
-        self.a_parts = list(self.a.split(rank))
         rows = self.lift.split(self.outputs)
-        self.lift_parts = [r[:, i * rank : (i + 1) * rank] for i, r in enumerate(rows)]
+        lifts = [self._own(part, i) for i, part in enumerate(rows)]
+        self.working_copies = [*self.a.split(self.rank), *lifts]
 
     def adapters(self) -> list[nn.Parameter]:
         """Return the trainable weights: every A, then every B."""
         return [*self.lora_a, *self.lora_b]
 
-    def forward(self, x: Tensor, *, onto: Tensor | None = None) -> Tensor:
-        """Return (tokens, all outputs) for x of (tokens, inputs), added to `onto` if given."""
-        small, lift = x @ self.a.T, self.lift.T
+    def forward(self, x: Tensor, *, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return (tokens, all outputs) for x of (tokens, inputs), and the thin x A'.
+
+        Args:
+            x: What goes in.
+            onto: What the outputs are added to, if given; it stays as it is.
+        """
+        thin, lift = x @ self.a.T, self.lift.T
         if onto is not None:
-            y = torch.addmm(onto, small, lift)
+            y = torch.addmm(onto, thin, lift)
             if self.bias is not None:
                 y += self.bias
         else:
-            y = small @ lift if self.bias is None else torch.addmm(self.bias, small, lift)
-        return y.addmm_(x, self._weight(x).T)
+            y = thin @ lift if self.bias is None else torch.addmm(self.bias, thin, lift)
+        return y.addmm_(x, self._weight(x).T), thin
 
     def backward(
-        self, dy: Tensor, x: Tensor, *, onto: Tensor | None = None
+        self, dy: Tensor, x: Tensor, thin: Tensor, *, onto: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the gradient of x, and those of `adapters` in float32.
 
         Args:
             dy: Gradient of the outputs, (tokens, all outputs).
             x: What went in.
+            thin: x A', as `forward` returned it.
             onto: A gradient of x to add to, in place.
         """
-        dsmall = dy @ self.lift
-        dx = dsmall @ self.a if onto is None else onto.addmm_(dsmall, self.a)
+        dthin = dy @ self.lift
+        dx = dthin @ self.a if onto is None else onto.addmm_(dthin, self.a)
         dx.addmm_(dy, self._weight(x))
-        da = _wide_mm(dsmall.T, x).split(len(self.a_parts[0]))
-        dlift = _wide_mm(dy.T, x @ self.a.T) * self.scaling
-        rank = len(self.a_parts[0])
+        da = _wide_mm(dthin.T, x).split(self.rank)
+        dlift = _wide_mm(dy.T, thin) * self.scaling
         rows = dlift.split(self.outputs)
-        return dx, [*da, *(r[:, i * rank : (i + 1) * rank] for i, r in enumerate(rows))]
+        return dx, [*da, *(self._own(part, i) for i, part in enumerate(rows))]
+
+    def _own(self, lift: Tensor, layer: int) -> Tensor:
+        """Return the rank columns that are a layer's own."""
+        return lift[:, layer * self.rank : (layer + 1) * self.rank]
 
     def _weight(self, x: Tensor) -> Tensor:
         """Return the weights one below the other, (all outputs, inputs), in the dtype of x."""
-        inputs, ops = x.shape[1], torch.ops.bitsandbytes
-        parts = zip(self.packed, self.scales, self.outputs, strict=True)
-        if not x.is_cuda:  # bitsandbytes writes in place on a GPU alone
-            return torch.cat(
-                [ops.dequantize_4bit(w, s, BLOCK, "nf4", [n, inputs], x.dtype) for w, s, n in parts]
-            )
-        whole = x.new_empty(sum(self.outputs), inputs)
-        for rows, (w, s, _) in zip(whole.split(self.outputs), parts, strict=True):
-            ops.dequantize_4bit.out(w, s, BLOCK, "nf4", rows.shape, rows.dtype, out=rows)
-        return whole
+        shape = [sum(self.outputs), x.shape[1]]
+        return torch.ops.bitsandbytes.dequantize_4bit(
+            self.packed, self.scales, BLOCK, "nf4", shape, x.dtype
+        )
 
 
 def refresh(groups: Sequence[LoraGroup]) -> None:
     """Copy the adapters as they stand into the groups' working copies."""
-    parts = [part for group in groups for part in group.a_parts + group.lift_parts]
+    copies = [copy for group in groups for copy in group.working_copies]
     weights = [weight.detach() for group in groups for weight in group.adapters()]
-    torch._foreach_copy_(parts, weights)
+    torch._foreach_copy_(copies, weights)
     torch._foreach_mul_([group.lift for group in groups], [group.scaling for group in groups])
 
 
@@ -114,13 +117,19 @@ def _wide_mm(left: Tensor, right: Tensor) -> Tensor:
     return (left @ right).float()
 
 
-def _read_nf4(base: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return a layer's packed weights and their float32 scales."""
-    state = getattr(base.weight, "quant_state", None)
-    if state is None or state.quant_type != "nf4" or not state.nested or state.blocksize != BLOCK:
-        raise TypeError(f"{type(base).__name__} is not double-quantised NF4 in blocks of {BLOCK}")
-    inner = state.state2
-    scales = torch.ops.bitsandbytes.dequantize_blockwise(
-        state.absmax, inner.absmax, inner.code, inner.blocksize, torch.float32
-    )
-    return base.weight.data, scales + state.offset
+def _side_by_side(bases: Sequence[nn.Module]) -> tuple[Tensor, Tensor]:
+    """Return layers' packed weights in one tensor, and their float32 scales in another."""
+    packed = torch.cat([base.weight.data for base in bases])
+    scales = []
+    for base, view in zip(bases, packed.split([len(b.weight) for b in bases]), strict=True):
+        state = getattr(base.weight, "quant_state", None)
+        nf4 = state is not None and state.quant_type == "nf4" and state.nested
+        if not nf4 or state.blocksize != BLOCK:
+            raise TypeError(f"{type(base).__name__} is not double-quantised NF4 in blocks of 64")
+        base.weight.data = view
+        inner = state.state2
+        scale = torch.ops.bitsandbytes.dequantize_blockwise(
+            state.absmax, inner.absmax, inner.code, inner.blocksize, torch.float32
+        )
+        scales.append(scale + state.offset)
+    return packed, torch.cat(scales)
