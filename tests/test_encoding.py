@@ -47,9 +47,9 @@ def test_cut_answer_does_not_teach_the_model_to_stop():
     assert (counts["cut"], counts["dropped"], counts["response_tokens"]) == (1, 0, 2)
 
 
-def test_prompt_that_leaves_no_room_is_dropped_and_counted():
+def test_prompt_that_leaves_no_room_is_counted_and_keeps_its_number():
     encoded, counts = encode_rows(Words(), [Example(**ROW)], max_length=5)
-    assert (encoded, counts["dropped"]) == ([], 1)
+    assert (encoded, counts["dropped"]) == ([None], 1)
 
 
 def reference_folder():

@@ -2,7 +2,14 @@
 
 import pytest
 
-from alpaca_lab.memory import KNOWN_SHAPES, decode_gib, finetune_gib, slots_that_fit
+from alpaca_lab.memory import (
+    KNOWN_SHAPES,
+    decode_gib,
+    finetune_gib,
+    kept_bytes,
+    plan_pass,
+    slots_that_fit,
+)
 from alpaca_lab.profiles import MODELS
 
 # Published: parameters of the model without norms and biases are within .1% of the model card's
@@ -33,12 +40,34 @@ def test_phi_under_the_llama_names_loses_its_mlp_and_output():
 
 def test_more_of_anything_needs_more_memory():
     shape = KNOWN_SHAPES["meta-llama/Llama-2-7b-hf"]
-    base = {"trainable": 39_976_960, "micro_batch": 4, "length": 1024, "checkpointing": True}
+    base = {"trainable": 39_976_960, "micro_batch_tokens": 4096}
     need = finetune_gib(shape, **base)
-    assert finetune_gib(shape, **base | {"micro_batch": 8}) > need
-    assert finetune_gib(shape, **base | {"length": 2048}) > need
-    assert finetune_gib(shape, **base | {"checkpointing": False}) > need
+    assert finetune_gib(shape, **base | {"micro_batch_tokens": 8192}) > need
+    assert finetune_gib(shape, **base | {"trainable": 80_000_000}) > need
+    assert finetune_gib(shape, **base, recompute=1.0) < finetune_gib(shape, **base, recompute=0.5)
+    assert finetune_gib(shape, **base, recompute=0.5) < need
     assert decode_gib(shape, slots=32, length=1024) > decode_gib(shape, slots=16, length=1024)
+
+
+def test_what_a_block_keeps_is_counted_by_hand():
+    """LLaMA in 16 bits: input and middle 2 x 4096, q k v 12288, attention 4096, gate and up 22016.
+
+    Phi: input 2560, q k v 7680, attention 2560, inner 10240. In float32: a log-sum-exp for each of
+    32 heads, and two numbers of norms.
+    """
+    llama = KNOWN_SHAPES["meta-llama/Llama-2-7b-hf"]
+    phi = KNOWN_SHAPES["microsoft/phi-2"]
+    assert kept_bytes(llama) == 2 * (8192 + 12288 + 4096 + 22016) + 4 * 34
+    assert kept_bytes(phi) == 2 * (2560 + 7680 + 2560 + 10240) + 4 * 34
+
+
+def test_plan_spends_memory_on_keeping_before_tokens():
+    llama = KNOWN_SHAPES["meta-llama/Llama-2-7b-hf"]
+    asked = {"trainable": 39_976_960, "max_length": 1024, "most": 16_384}
+    plan = plan_pass(llama, budget_gib=24, **asked)
+    assert plan.recompute == 0 and plan.gib <= 24
+    assert plan_pass(llama, budget_gib=200, **asked).micro_batch_tokens == 16_384
+    assert plan_pass(llama, budget_gib=5, **asked) is None
 
 
 def test_slots_never_promise_what_does_not_fit():

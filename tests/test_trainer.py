@@ -219,13 +219,39 @@ def test_order_is_the_same_for_every_model(one_model, small_study, train, unbrok
 )
 def test_checkpoints_are_kept_by_number_and_by_size(one_model, kept, gib, expected):
     """LLaMA's adapter takes .45 GiB with its two moments."""
-    from alpaca_lab.finetune import _checkpoints_kept
+    from alpaca_lab.training import checkpoints_kept
 
     resources = replace(one_model.resources, checkpoints_kept=kept, checkpoints_gib=gib)
-    assert _checkpoints_kept(39_976_960, replace(one_model, resources=resources)) == expected
+    assert checkpoints_kept(39_976_960, replace(one_model, resources=resources)) == expected
 
 
 def test_loss_table_keeps_whole_numbers_whole(unbroken, tmp_path):
     _, table = unbroken
     assert pd.api.types.is_numeric_dtype(table["tokens"])
     assert not any("." in str(value) for value in table["tokens"].dropna().astype("Int64"))
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
+def test_tracker_that_is_not_installed_is_named(one_model, train, monkeypatch, tracker):
+    from alpaca_lab import training
+
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    wish = replace(one_model.resources, report_to=tracker)
+    with pytest.raises(SettingError, match=f"pip install {tracker}"):
+        train(replace(one_model, resources=wish))
+
+
+def test_one_ctrl_c_that_arrives_twice_is_one(monkeypatch):
+    from alpaca_lab import callbacks
+
+    now = [100.0]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    interrupt = callbacks.Interrupt()
+    with interrupt.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        now[0] += 0.2
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.wanted
+        now[0] += 5
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

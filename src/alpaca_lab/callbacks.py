@@ -1,6 +1,7 @@
 """What watches a finetune: its bar, its loss, and the reader's wish to stop."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,9 @@ from transformers import TrainerCallback
 
 from .config import SettingError
 from .progress import Bar
+
+SAME_SECONDS = 1.0
+"""One Ctrl-C may arrive twice: from the terminal, and passed on by the process that waits."""
 
 
 class Progress(TrainerCallback):
@@ -59,6 +63,7 @@ class Interrupt(TrainerCallback):
     """Turns the first Ctrl-C into a checkpoint at the end of the step; a second one is obeyed."""
 
     wanted = False
+    heard_at = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save and stop, if that is wished."""
@@ -70,6 +75,9 @@ class Interrupt(TrainerCallback):
         """Listen for Ctrl-C; in a thread, where signals do not arrive, do nothing."""
 
         def hear(*_: Any) -> None:
+            before, self.heard_at = self.heard_at, time.monotonic()
+            if self.wanted and self.heard_at - before < SAME_SECONDS:
+                return
             if self.wanted:
                 raise KeyboardInterrupt
             self.wanted = True

@@ -48,6 +48,20 @@ def peak_gib() -> float | None:
     return torch.cuda.max_memory_reserved() / 2**30 if device() == "cuda" else None
 
 
+def device_gib() -> float | None:
+    """Return `peak_gib` and what the driver holds beside it, its context and libraries.
+
+    Only true where this process has the GPU to itself; None on a CPU.
+    """
+    import torch
+
+    if device() == "cpu":
+        return None
+    free, total = torch.cuda.mem_get_info()
+    beside = total - free - torch.cuda.memory_reserved()
+    return (torch.cuda.max_memory_reserved() + beside) / 2**30
+
+
 def memory_gib(cap: float | None) -> float | None:
     """Return the GiB of the GPU that this process may take, at most `cap`; None on a CPU."""
     import torch

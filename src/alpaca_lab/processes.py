@@ -18,8 +18,8 @@ from typing import IO
 
 from . import progress
 
-GRACE_SECONDS = 20
-"""What an interrupted stage is given to finish its line and leave."""
+GRACE_SECONDS = 60
+"""What an interrupted stage is given to finish its answer or its optimiser step, and leave."""
 
 
 class StageError(RuntimeError):

@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from . import table_files, tables, trends
+from . import table_files, tables, training_tables, trends
 from .config import ROOT, StudySpec, study_from_dict
-from .pages import figures, latex, markdown, readme, render, render_cost, render_trends, webpage
+from .pages import (
+    figures,
+    latex,
+    markdown,
+    readme,
+    render,
+    render_cost,
+    render_training,
+    render_trends,
+    webpage,
+)
 from .pages.page import Page
 from .pages.provenance import Provenance
 from .store import RESULTS, Record, write_atomically
@@ -173,8 +183,9 @@ def _score_texts(evidence: tables.Evidence) -> dict[str, str]:
 
 def _training_texts(record: Record, spec: StudySpec) -> dict[str, str]:
     return {
-        "training": to_csv(tables.training_table(record, spec)),
-        "performance/training": to_csv(tables.training_cost_table(record, spec)),
+        "training": to_csv(training_tables.training_table(record, spec)),
+        "equal_treatment": to_csv(training_tables.equal_treatment_table(record, spec)),
+        "performance/training": to_csv(training_tables.training_cost_table(record, spec)),
     }
 
 
@@ -209,7 +220,11 @@ def _tested(frames: Mapping[str, pd.DataFrame], column: str) -> int:
 
 
 def _training_pages(texts: Mapping[str, str], titles: Mapping[str, str]) -> dict[str, Page]:
-    renderers = (render_cost.training, render_cost.training_cost)
+    renderers = (
+        render_training.training,
+        render_training.equal_treatment,
+        render_training.training_cost,
+    )
     return {
         name: renderer(from_csv(texts[name]), titles)
         for name, renderer in zip(TRAINING, renderers, strict=True)

@@ -148,43 +148,6 @@ def _axis_rows(evidence: Evidence, axis: str) -> Iterator[dict[str, Any]]:
                 yield from estimates(run, baseline=greedy, value=f"{cell.value:g}", **labels)
 
 
-def training_table(record: Record, spec: StudySpec) -> pd.DataFrame:
-    """Return what was trained and how the loss fell, one row per model.
-
-    Returns:
-        Columns model, adapted_layers, trainable_parameters, train_rows, steps, first_train_loss,
-        last_train_loss, best_validation_loss (nats per response token).
-    """
-    rows = []
-    for model in spec.models:
-        manifest, losses = record.training(model.key)
-        train = losses[losses["kind"] == "train"].sort_values("step")["loss"]
-        rows.append(
-            {"model": model.key}
-            | {
-                name: manifest[name]
-                for name in ("adapted_layers", "trainable_parameters", "train_rows", "steps")
-            }
-            | {
-                "first_train_loss": train.iloc[0] if len(train) else None,
-                "last_train_loss": train.iloc[-1] if len(train) else None,
-                "best_validation_loss": manifest["best_validation_loss"],
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def training_cost_table(record: Record, spec: StudySpec) -> pd.DataFrame:
-    """Return seconds and peak GiB of each finetune; an unknown is blank."""
-    manifests = {model.key: record.training(model.key)[0] for model in spec.models}
-    return pd.DataFrame(
-        [
-            {"model": key, "wall_s": manifest["wall_s"], "peak_gib": manifest["peak_gib"]}
-            for key, manifest in manifests.items()
-        ]
-    )
-
-
 def cost_table(evidence: Evidence) -> pd.DataFrame:
     """Return what each cell of each model is worth and what it took, from the runs' manifests.
 

@@ -30,6 +30,13 @@ class Norm(NamedTuple):
     bias: Tensor | None
     eps: float
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return x normalised, for autograd to differentiate."""
+        shape = [x.shape[-1]]
+        if self.bias is not None:
+            return F.layer_norm(x, shape, self.weight, self.bias, self.eps)
+        return F.rms_norm(x, shape, self.weight, self.eps)
+
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return x normalised, and the float32 statistics that its gradient needs."""
         shape = [x.shape[-1]]

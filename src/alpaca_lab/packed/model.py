@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Heads, Rows
@@ -67,8 +68,8 @@ class PackedModel:
         """
         causal = model.get_base_model()
         base = causal.model
-        self.embedding, self.head = base.embed_tokens, causal.lm_head
-        self.device = self.embedding.weight.device
+        self.embedding, self.head = base.embed_tokens.weight, causal.lm_head
+        self.device = self.embedding.device
         self.final_norm, self.blocks = _read(causal)
         self.groups = [group for block in self.blocks for group in block.groups()]
         self.frequencies = _frequencies(causal.config).to(self.device)
@@ -80,7 +81,7 @@ class PackedModel:
             refresh(self.groups)
             turn = Turn.of(batch.positions, self.frequencies)
             rows = Rows(batch.starts, batch.lengths, turn)
-            x = self.embedding(batch.ids)
+            x = F.embedding(batch.ids, self.embedding)
             for index, block in enumerate(self.blocks):
                 x = step(block, x, rows, keep=index >= self.recomputed)
             hidden = self.final_norm(x[batch.predicting])
@@ -95,8 +96,8 @@ def _frequencies(config: Any) -> Tensor:
     return rope["rope_theta"] ** -(torch.arange(0, rotated, 2).float() / rotated)
 
 
-def _read(causal: nn.Module) -> tuple[nn.Module, list[Block]]:
-    """Return the last norm, as the model has it, and the blocks."""
+def _read(causal: nn.Module) -> tuple[Norm, list[Block]]:
+    """Return the last norm and the blocks."""
     config, base = causal.config, causal.model
     dtype = base.embed_tokens.weight.dtype
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -107,7 +108,7 @@ def _read(causal: nn.Module) -> tuple[nn.Module, list[Block]]:
 
     if config.model_type == "phi":
         norm = partial(_norm, eps=config.layer_norm_eps)
-        return base.final_layernorm, [
+        return norm(base.final_layernorm), [
             PhiBlock(
                 input_norm=norm(layer.input_layernorm),
                 qkv=group(layer, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -119,7 +120,7 @@ def _read(causal: nn.Module) -> tuple[nn.Module, list[Block]]:
             for layer in base.layers
         ]
     norm = partial(_norm, eps=config.rms_norm_eps)
-    return base.norm, [
+    return norm(base.norm), [
         LlamaBlock(
             input_norm=norm(layer.input_layernorm),
             qkv=group(layer, "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),

@@ -215,7 +215,8 @@ def loss(losses: Mapping[str, pd.DataFrame], *, titles: Mapping[str, str]) -> by
     kinds = {"train": ("-", ""), "validation": ("--", "s")}
     with style():
         title = "Loss of each finetune, on the response only"
-        figure = canvas(1.2 + 2.8 * len(titles), 3.6, title=title)
+        width = max(5.0, 1.2 + 2.8 * len(titles))  # the title needs as much
+        figure = canvas(width, 3.6, title=title)
         plots = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
         for plot, key in zip(plots, titles, strict=True):
             for place, (kind, (line, marker)) in enumerate(kinds.items()):

@@ -1,4 +1,4 @@
-"""The pages of what was trained, and of what training and decoding took."""
+"""The page of what decoding took, beside what it was worth."""
 
 from collections.abc import Mapping
 
@@ -7,52 +7,6 @@ import pandas as pd
 from . import verdicts
 from .page import BLANK, Page, count, interval, number, plain
 from .wording import cell
-
-
-def training(frame: pd.DataFrame, titles: Mapping[str, str]) -> Page:
-    """Return the page of what was trained and how the loss fell."""
-    header = (
-        "Model", "adapted layers", "trainable parameters", "train rows", "steps",
-        "first train loss", "last train loss", "best validation loss",
-    )  # fmt: skip
-    rows = [
-        (
-            plain(titles[row["model"]]),
-            *(
-                count(row[name])
-                for name in ("adapted_layers", "trainable_parameters", "train_rows", "steps")
-            ),
-            *(
-                number(row[name])
-                for name in ("first_train_loss", "last_train_loss", "best_validation_loss")
-            ),
-        )
-        for _, row in frame.iterrows()
-    ]
-    return Page(
-        title="What was trained",
-        header=header,
-        rows=tuple(rows),
-        notes=(
-            "Loss: mean negative log likelihood, nats per response token; not comparable between "
-            "models whose tokens differ.",
-            *_blanks(rows, "not recorded by the finetune"),
-        ),
-    )
-
-
-def training_cost(frame: pd.DataFrame, titles: Mapping[str, str]) -> Page:
-    """Return the page of seconds and memory of each finetune."""
-    rows = [
-        (plain(titles[row["model"]]), number(row["wall_s"]), number(row["peak_gib"]))
-        for _, row in frame.iterrows()
-    ]
-    return Page(
-        title="What each finetune took",
-        header=("Model", "wall seconds", "peak GiB"),
-        rows=tuple(rows),
-        notes=_blanks(rows, "not measured (peak GiB is measured on a GPU only)"),
-    )
 
 
 def cost(frame: pd.DataFrame, titles: Mapping[str, str]) -> Page:

@@ -1,0 +1,102 @@
+"""The GPU's kernels compute what the CPU's formulas do, and no more noise than 16 bits have."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+
+ROWS = [
+    {"input_ids": list(range(3, 3 + n)), "labels": [-100] * 4 + list(range(7, 3 + n))}
+    for n in (90, 17, 33, 128, 5)
+]
+
+
+def load(key):
+    from alpaca_lab import models
+    from alpaca_lab.config import LoraSpec, TrainSpec
+    from alpaca_lab.profiles import MODELS
+
+    model, _ = models.load_trainable(MODELS[key], lora=LoraSpec(), train=TrainSpec(loader="plain"))
+    torch.manual_seed(0)
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+            if ".lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.05)
+    return model
+
+
+def gradients(model):
+    found = [w.grad.float().clone() for w in model.parameters() if w.grad is not None]
+    model.zero_grad()
+    return torch.cat([gradient.flatten() for gradient in found])
+
+
+def packed(model, rows=ROWS):
+    from alpaca_lab.packed.model import PackedModel, lay_out
+
+    loss = PackedModel(model).loss(lay_out(rows, device=torch.device("cuda")))
+    loss.backward()
+    return loss.item(), gradients(model)
+
+
+def plain(model):
+    total = 0.0
+    for row in ROWS:
+        ids, labels = (torch.tensor([row[k]], device="cuda") for k in ("input_ids", "labels"))
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            loss = model(input_ids=ids, labels=labels, num_items_in_batch=1, use_cache=False).loss
+        loss.backward()
+        total += loss.item()
+    return total, gradients(model)
+
+
+@pytest.mark.parametrize("key", ["tiny-llama", "tiny-mistral", "tiny-phi"])
+def test_packed_pass_is_no_noisier_than_plain_peft(key):
+    """Both are held against the same model in float32: what 16 bits cost, each pays alike."""
+    model = load(key)
+    loss, found = packed(model)
+    plain_loss, plain_found = plain(model)
+    for module in model.modules():
+        if "Norm" in type(module).__name__ or isinstance(module, torch.nn.Embedding):
+            module.float()
+    model.get_base_model().lm_head.float()
+    exact_loss, exact = packed(model)
+    noise = (plain_found - exact).norm() / exact.norm()
+    assert (found - exact).norm() / exact.norm() <= 1.5 * noise + 1e-3
+    assert loss == pytest.approx(exact_loss, rel=5e-3)
+    assert plain_loss == pytest.approx(exact_loss, rel=5e-3)
+
+
+@pytest.mark.parametrize(("heads", "size", "half"), [(32, 128, 64), (8, 80, 16), (3, 8, 4)])
+def test_turn_kernel_is_the_formula(heads, size, half):
+    from alpaca_lab.packed.elementwise import Turn, turn
+
+    x = torch.randn(57, heads + 2, size)[:, :heads]
+    by = Turn.of(torch.arange(57), torch.rand(half))
+    expected = turn(x, by, out=torch.empty(57, heads, size))
+    out = torch.full((57, heads, size), float("nan"), device="cuda")
+    found = turn(x.cuda(), Turn(by.cos.cuda(), by.sin.cuda()), out=out)
+    assert torch.allclose(found.cpu(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [7, 1024, 11008])
+def test_gate_kernels_are_the_formula(width):
+    from alpaca_lab.packed.elementwise import gate, gate_backward
+
+    gate_up, dout = torch.randn(9, 2 * width), torch.randn(9, width)
+    assert torch.allclose(gate(gate_up.cuda()).cpu(), gate(gate_up), atol=1e-5)
+    found = gate_backward(dout.cuda(), gate_up.cuda()).cpu()
+    assert torch.allclose(found, gate_backward(dout, gate_up), atol=1e-5)
+
+
+@pytest.mark.parametrize("key", ["tiny-llama", "tiny-mistral", "tiny-phi"])
+def test_planted_neighbours_change_nothing(key):
+    model = load(key)
+    other = {"input_ids": [99] * 40, "labels": [-100] * 40}
+    alone, _ = packed(model, [ROWS[0]])
+    beside, _ = packed(model, [other, ROWS[0], other])
+    assert beside == pytest.approx(alone, rel=2e-3)
