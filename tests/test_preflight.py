@@ -12,7 +12,12 @@ def machine(monkeypatch):
     """Return a function that makes this test's machine: its GPU in GiB (None: none), free disk."""
 
     def make(*, gpu_gib, disk_gib=500.0):
-        gpu = gpu_gib and {"name": "Card", "total_gib": gpu_gib, "driver": "1"}
+        gpu = gpu_gib and {
+            "name": "Card",
+            "total_gib": gpu_gib,
+            "free_gib": gpu_gib,
+            "driver": "1",
+        }
         monkeypatch.setattr(environment, "gpu", lambda: gpu)
         monkeypatch.setattr(environment, "memory_gib", lambda: 24.0)
         monkeypatch.setattr(environment, "free_disk_gib", lambda _: disk_gib)

@@ -54,12 +54,15 @@ def commit() -> str | None:
 
 @cache
 def gpu() -> dict[str, Any] | None:
-    """Return name, GiB and driver of the first NVIDIA GPU, or None; asks nvidia-smi, not torch."""
+    """Return name, GiB in all and free, and driver of the first NVIDIA GPU, or None.
+
+    Asks nvidia-smi, not torch; what is free is what was when it was first asked.
+    """
     if shutil.which("nvidia-smi") is None:
         return None
     query = [
         "nvidia-smi",
-        "--query-gpu=name,memory.total,driver_version",
+        "--query-gpu=name,memory.total,memory.free,driver_version",
         "--format=csv,noheader,nounits",
     ]
     try:
@@ -68,9 +71,9 @@ def gpu() -> dict[str, Any] | None:
         return None
     if done.returncode != 0 or not done.stdout.strip():
         return None
-    name, total_mib, driver = (part.strip() for part in done.stdout.splitlines()[0].split(","))
-    total_gib = round(float(total_mib) / 1024, 1) if total_mib.isdigit() else None
-    return {"name": name, "total_gib": total_gib, "driver": driver}
+    name, total, free, driver = (part.strip() for part in done.stdout.splitlines()[0].split(","))
+    total, free = (round(float(mib) / 1024, 1) if mib.isdigit() else None for mib in (total, free))
+    return {"name": name, "total_gib": total, "free_gib": free, "driver": driver}
 
 
 def cpu_name() -> str:

@@ -63,13 +63,16 @@ def device_gib() -> float | None:
 
 
 def memory_gib(cap: float | None) -> float | None:
-    """Return the GiB of the GPU that this process may take, at most `cap`; None on a CPU."""
+    """Return the GiB of the GPU that this process has or may take, at most `cap`; None on a CPU.
+
+    What others hold is theirs: a notebook's kernel on the same card, or a desktop.
+    """
     import torch
 
     if device() == "cpu":
         return None
-    total = torch.cuda.get_device_properties(0).total_memory / 2**30
-    return total if cap is None else min(cap, total)
+    ours = (torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()) / 2**30
+    return ours if cap is None else min(cap, ours)
 
 
 def claim_device(cap: float | None) -> None:

@@ -31,10 +31,10 @@ def table(study: StudySpec) -> pd.DataFrame:
         Columns "what", "needs", "here", "can run" ("yes", or "no: " and the reason).
     """
     gpu = environment.gpu()
-    memory = (gpu["total_gib"] if gpu else environment.memory_gib()) or 0.0
+    memory = (gpu["free_gib"] if gpu else environment.memory_gib()) or 0.0
     if gpu and study.gpu_gib:
         memory = min(memory, study.gpu_gib)
-    here = f"{gpu['name']}, {memory:.1f} GiB" if gpu else f"CPU, {memory:.1f} GiB"
+    here = f"{gpu['name']}, {memory:.1f} GiB free" if gpu else f"CPU, {memory:.1f} GiB"
     rows = []
     for model in study.models:
         shape = shape_of(model.source)

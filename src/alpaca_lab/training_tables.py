@@ -77,7 +77,7 @@ def equal_treatment_table(record: Record, spec: StudySpec) -> pd.DataFrame:
 
     Returns:
         Columns model, train_rows; order, over the questions of each step; template; recipe, over
-        LoRA's settings and the optimiser's; batch_size in rows; steps; tokens and response_tokens
+        LoRA's settings and the training's; batch_size in rows; steps; tokens and response_tokens
         of the train rows; adapted_layers, expected_layers, trainable_parameters; layout. A fact
         that the manifest lacks is blank.
     """

@@ -108,7 +108,7 @@ def equal_treatment(frame: pd.DataFrame, titles: Titles) -> Page:
         reading=(treatment_verdict(frame, titles),),
         notes=(
             "Order: hash over the questions of each step. Recipe: hash over the settings of LoRA "
-            "and of the optimiser. Layout: rows end to end (packed) or side by side (padded), with "
+            "and of the training. Layout: rows end to end (packed) or side by side (padded), with "
             "the same loss. Tokenizers count as the same where they cut the train rows into as "
             "many tokens.",
             *_blanks(header, rows, {"expected layers": unknown}),
