@@ -2,12 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from alpaca_lab.config import SettingError
+from alpaca_lab.config import SettingError, as_dict
+from alpaca_lab.store import write_json
 
 pytestmark = pytest.mark.model
 torch = pytest.importorskip("torch")
@@ -103,6 +107,35 @@ def test_killed_run_ends_like_an_unbroken_one(one_model, unbroken, train, monkey
     assert losses(table) == pytest.approx(losses(whole), rel=1e-6)
     assert losses(table, "validation") == pytest.approx(losses(whole, "validation"), rel=1e-6)
     assert manifest["adapter"]["sha256"] == expected["adapter"]["sha256"]
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from alpaca_lab import finetune
+from alpaca_lab.config import study_from_dict
+from alpaca_lab.store import Record, read_json
+
+folder = Path(sys.argv[1])
+finetune.OUTPUTS = folder / "outputs"
+study = study_from_dict(read_json(folder / "study.json"))
+finetune.finetune(study, "tiny-llama", record=Record(folder / "results"))
+"""
+"""A finetune in a process of its own, to be killed."""
+
+
+def test_sigkill_loses_no_more_than_a_step(one_model, unbroken, train, tmp_path):
+    write_json(tmp_path / "study.json", as_dict(one_model))
+    process = subprocess.Popen([sys.executable, "-c", ALONE, str(tmp_path)])
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("outputs/*/checkpoints/checkpoint-*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()  # while the first checkpoint is being written, or just after
+    process.wait()
+    manifest, table = train(one_model)
+    assert losses(table) == pytest.approx(losses(unbroken[1]), rel=1e-6)
+    assert manifest["adapter"]["sha256"] == unbroken[0]["adapter"]["sha256"]
 
 
 def test_checkpoint_cut_short_is_passed_over(one_model, unbroken, train, monkeypatch):

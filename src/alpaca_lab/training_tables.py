@@ -20,33 +20,53 @@ DIGITS = 12
 
 
 def training_table(record: Record, spec: StudySpec) -> pd.DataFrame:
-    """Return what was trained, how the loss fell and at what speed, one row per model.
+    """Return what was trained and how the loss fell, one row per model.
 
     Returns:
         Columns model, adapted_layers, trainable_parameters, train_rows, steps, first_train_loss,
-        last_train_loss, best_validation_loss (nats per response token); tokens_per_s, prompts
-        counted; peak_gib and predicted_gib, blank on a CPU; passes_per_step, the median;
-        halved_at_steps, a space between; micro_batch_tokens, most in a pass at the end.
+        last_train_loss, best_validation_loss (nats per response token).
     """
     rows = []
     for model in spec.models:
         manifest, losses = record.training(model.key)
-        facts = ("tokens", "seconds", "passes")
-        train = losses[losses["kind"] == "train"].sort_values("step")
-        train = train.reindex(columns=["loss", *facts]).astype(float)
-        on_gpu = manifest["peak_gib"] is not None
+        train = losses[losses["kind"] == "train"].sort_values("step")["loss"]
+        facts = ("adapted_layers", "trainable_parameters", "train_rows", "steps")
         rows.append(
             {"model": model.key}
+            | {name: manifest[name] for name in facts}
             | {
-                name: manifest[name]
-                for name in ("adapted_layers", "trainable_parameters", "train_rows", "steps")
-            }
-            | {
-                "first_train_loss": train["loss"].iloc[0] if len(train) else None,
-                "last_train_loss": train["loss"].iloc[-1] if len(train) else None,
+                "first_train_loss": train.iloc[0] if len(train) else None,
+                "last_train_loss": train.iloc[-1] if len(train) else None,
                 "best_validation_loss": manifest["best_validation_loss"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _median(values: pd.Series) -> float | None:
+    return round(float(values.median()), 6) if values.notna().any() else None
+
+
+def training_cost_table(record: Record, spec: StudySpec) -> pd.DataFrame:
+    """Return what each finetune took of the machine that ran it; an unknown is blank.
+
+    Returns:
+        Columns model, wall_s; tokens_per_s, prompts counted; peak_gib and predicted_gib, on the
+        device, blank on a CPU; passes_per_step, the median; halved_at_steps, a space between;
+        micro_batch_tokens, most in a pass at the end.
+    """
+    rows = []
+    for model in spec.models:
+        manifest, losses = record.training(model.key)
+        train = losses[losses["kind"] == "train"].sort_values("step")
+        train = train.reindex(columns=["tokens", "seconds", "passes"]).astype(float)
+        on_gpu = manifest["peak_gib"] is not None
+        rows.append(
+            {
+                "model": model.key,
+                "wall_s": manifest["wall_s"],
                 "tokens_per_s": _median((train["tokens"] / train["seconds"]).iloc[FIRST_STEPS:]),
-                "peak_gib": manifest["peak_gib"],
+                "peak_gib": manifest.get("device_gib", manifest["peak_gib"]),
                 # What is predicted is a GPU's memory: beside a CPU's run it would say nothing.
                 "predicted_gib": manifest.get("predicted_gib") if on_gpu else None,
                 "passes_per_step": _median(train["passes"]),
@@ -55,21 +75,6 @@ def training_table(record: Record, spec: StudySpec) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).astype({"micro_batch_tokens": "Int64"})
-
-
-def _median(values: pd.Series) -> float | None:
-    return round(float(values.median()), 6) if values.notna().any() else None
-
-
-def training_cost_table(record: Record, spec: StudySpec) -> pd.DataFrame:
-    """Return seconds and peak GiB of each finetune; an unknown is blank."""
-    manifests = {model.key: record.training(model.key)[0] for model in spec.models}
-    return pd.DataFrame(
-        [
-            {"model": key, "wall_s": manifest["wall_s"], "peak_gib": manifest["peak_gib"]}
-            for key, manifest in manifests.items()
-        ]
-    )
 
 
 def equal_treatment_table(record: Record, spec: StudySpec) -> pd.DataFrame:

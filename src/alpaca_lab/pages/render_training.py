@@ -21,11 +21,10 @@ SHARED = {
 
 
 def training(frame: pd.DataFrame, titles: Titles) -> Page:
-    """Return the page of what was trained, how the loss fell and at what speed."""
+    """Return the page of what was trained and how the loss fell."""
     header = (
         "Model", "adapted layers", "trainable parameters", "train rows", "steps",
         "first train loss", "last train loss", "best validation loss",
-        "tokens per second", "peak GiB", "predicted GiB", "passes per step", "halved at steps",
     )  # fmt: skip
     rows = [
         (
@@ -38,32 +37,16 @@ def training(frame: pd.DataFrame, titles: Titles) -> Page:
                 number(row[name])
                 for name in ("first_train_loss", "last_train_loss", "best_validation_loss")
             ),
-            count(row["tokens_per_s"]),
-            *(number(row[name]) for name in ("peak_gib", "predicted_gib")),
-            number(row["passes_per_step"], decimals=1),
-            ", ".join(row["halved_at_steps"].split()) or BLANK,
         )
-        for _, row in frame.assign(tokens_per_s=frame["tokens_per_s"].round()).iterrows()
+        for _, row in frame.iterrows()
     ]
-    reasons = {
-        "tokens per second": "too few steps, or not recorded by the finetune",
-        "halved at steps": "the memory never ran out",
-    }
-    if frame["peak_gib"].isna().any():
-        gpu_only = "a finetune on a CPU (memory is predicted and measured on a GPU only)"
-        reasons |= {"peak GiB": gpu_only, "predicted GiB": gpu_only}
     return Page(
         title="What was trained",
         header=header,
         rows=tuple(rows),
-        reading=tuple(_halved(row, titles) for _, row in frame.iterrows()),
         notes=(
             "Loss: mean negative log likelihood, nats per response token; not comparable between "
             "models whose tokens differ.",
-            "Tokens per second: prompts counted, the median step after the first three. A pass is "
-            "one run through the model forward and back; how many make a step is the machine's "
-            "affair and changes nothing that is learned.",
-            *_blanks(header, rows, reasons),
         ),
     )
 
@@ -199,18 +182,41 @@ def _known(column: pd.Series) -> pd.Series:
 
 
 def training_cost(frame: pd.DataFrame, titles: Titles) -> Page:
-    """Return the page of seconds and memory of each finetune."""
-    header = ("Model", "wall seconds", "peak GiB")
+    """Return the page of what each finetune took of the machine that ran it."""
+    header = (
+        "Model", "wall seconds", "tokens per second", "peak GiB", "predicted GiB",
+        "passes per step", "halved at steps",
+    )  # fmt: skip
     rows = [
-        (plain(titles[row["model"]]), number(row["wall_s"]), number(row["peak_gib"]))
-        for _, row in frame.iterrows()
+        (
+            plain(titles[row["model"]]),
+            number(row["wall_s"]),
+            count(row["tokens_per_s"]),
+            *(number(row[name]) for name in ("peak_gib", "predicted_gib")),
+            number(row["passes_per_step"], decimals=1),
+            ", ".join(row["halved_at_steps"].split()) or BLANK,
+        )
+        for _, row in frame.assign(tokens_per_s=frame["tokens_per_s"].round()).iterrows()
     ]
-    reason = "not measured (peak GiB is measured on a GPU only)"
+    reasons = {
+        "wall seconds": "not measured",
+        "tokens per second": "too few steps, or not recorded by the finetune",
+        "halved at steps": "the memory never ran out",
+    }
+    if frame["peak_gib"].isna().any():
+        gpu_only = "a finetune on a CPU (memory is predicted and measured on a GPU only)"
+        reasons |= {"peak GiB": gpu_only, "predicted GiB": gpu_only}
     return Page(
         title="What each finetune took",
         header=header,
         rows=tuple(rows),
-        notes=_blanks(header, rows, dict.fromkeys(header, reason)),
+        reading=tuple(_halved(row, titles) for _, row in frame.iterrows()),
+        notes=(
+            "Tokens per second: prompts counted, the median step after the first three. A pass is "
+            "one run through the model forward and back; how many make a step is the machine's "
+            "affair and changes nothing that is learned.",
+            *_blanks(header, rows, reasons),
+        ),
     )
 
 
