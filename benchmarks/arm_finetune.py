@@ -93,15 +93,15 @@ def reload(*, key: str, model: str, adapter: Path, cap: float | None) -> int:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    from alpaca_lab import checkpoints, models
+    from alpaca_lab import checkpoints, hardware, models
     from alpaca_lab.config import LoraSpec
     from alpaca_lab.profiles import MODELS
 
-    models.claim_device(cap)
+    hardware.claim_device(cap)
     base = AutoModelForCausalLM.from_pretrained(
         model,
         dtype=torch.bfloat16,
-        device_map={"": models.device()},
+        device_map={"": hardware.device()},
         quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4"),
     )
     loaded = PeftModel.from_pretrained(base, str(adapter))

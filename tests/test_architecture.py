@@ -7,7 +7,17 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
-    {"config", "install", "progress", "rouge", "rescaling", "memory", "stats", "sampling"},
+    {
+        "config",
+        "install",
+        "progress",
+        "rouge",
+        "rescaling",
+        "memory",
+        "stats",
+        "sampling",
+        "hardware",
+    },
     {"batches", "fitting", "packed"},
     {"pages.page", "rows.ngrams"},
     {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots"},

@@ -77,9 +77,9 @@ def test_too_few_rows_and_rows_without_text_are_refused(tmp_path):
 @pytest.fixture(scope="module")
 def loaded():
     pytest.importorskip("torch")
-    from alpaca_lab import models
+    from alpaca_lab import hardware, models
 
-    models.claim_device(None)
+    hardware.claim_device(None)
     return models.load_decoder(MODELS["tiny-llama"], None)
 
 

@@ -20,6 +20,7 @@ from . import (
     encoding,
     environment,
     fitting,
+    hardware,
     models,
     prompts,
     training,
@@ -113,7 +114,7 @@ def _train(
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train, save and check one adapter; return its manifest and its loss table."""
     begun = time.perf_counter()
-    models.claim_device(study.gpu_gib)
+    hardware.claim_device(study.gpu_gib)
     model, tokenizer = models.load_trainable(spec, lora=study.lora, train=study.train)
     train, counts = _encode(tokenizer, rows.train, study=study, title=spec.title)
     validation = [row for row in _encode(tokenizer, rows.validation, study=study)[0] if row]
@@ -122,7 +123,7 @@ def _train(
             f"{spec.key}: no prompt is shorter than max_length={study.train.max_length}; raise it"
         )
     shape = checkpoints.read_shape(checkpoints.locate(spec))
-    plan = fitting.plan(study, spec, shape=shape, memory_gib=models.memory_gib(study.gpu_gib))
+    plan = fitting.plan(study, spec, shape=shape, memory_gib=hardware.memory_gib(study.gpu_gib))
     started = environment.now()
     steps = [step for step in _steps(study, rows) if any(train[i] for i in step)]
     trainer, interrupt = training.set_up(
@@ -164,8 +165,8 @@ def _train(
         "recompute": plan.recompute,
         "halved_at_steps": trainer.halvings,
         "predicted_gib": plan.gib,
-        "peak_gib": models.peak_gib(),
-        "device_gib": models.device_gib(),
+        "peak_gib": hardware.peak_gib(),
+        "device_gib": hardware.device_gib(),
         "load_s": round(ready - begun, 2),
         "wall_s": round(result.metrics["train_runtime"], 2),
         "started": started,

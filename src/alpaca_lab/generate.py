@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from . import beams, checkpoints, encoding, environment, likelihood, models, slots
+from . import beams, checkpoints, encoding, environment, hardware, likelihood, models, slots
 from .config import ROOT, ModelSpec, SettingError, StudySpec
 from .memory import slots_that_fit
 from .progress import Bar
@@ -68,18 +68,18 @@ class ModelDecoder:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         gc.collect()  # the decoder before this one may still hold the GPU's memory in a cycle
-        models.claim_device(self.study.gpu_gib)
+        hardware.claim_device(self.study.gpu_gib)
         return models.load_decoder(self.spec, self.adapter)
 
     @property
     def dtype(self) -> str:
         """Name of the dtype that a model is loaded in on this machine."""
-        return str(models.compute_dtype()).removeprefix("torch.")
+        return str(hardware.compute_dtype()).removeprefix("torch.")
 
     @property
     def device(self) -> str:
         """Where the model is, "cuda" or "cpu"."""
-        return models.device()
+        return hardware.device()
 
     def encode(self, question: Mapping[str, Any]) -> tuple[int, ...]:
         """Return the token ids of a question's prompt."""
@@ -97,7 +97,7 @@ class ModelDecoder:
 
     def _width(self, jobs: Sequence[Job]) -> int:
         """Return the rows decoded side by side: the study's slots, as far as the GPU holds them."""
-        memory = models.memory_gib(self.study.gpu_gib)
+        memory = hardware.memory_gib(self.study.gpu_gib)
         if memory is None:
             return self.study.slots
         length = max(len(job.prompt_ids) + job.setting.max_new_tokens for job in jobs)
@@ -115,7 +115,7 @@ class ModelDecoder:
 
     def peak_gib(self) -> float | None:
         """Return the most GiB reserved so far; None on a CPU."""
-        return models.peak_gib()
+        return hardware.peak_gib()
 
 
 def generate(

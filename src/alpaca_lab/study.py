@@ -75,7 +75,7 @@ def run(study: StudySpec, *, record: Record) -> None:
 def _run(stage: str, models: Iterable[ModelSpec], *, record: Record) -> None:
     """Run a stage for each model: one at a time on a GPU, all side by side on a CPU.
 
-    On a CPU each takes one thread (see `models.claim_device`), so together they fill the cores.
+    On a CPU each takes one thread (see `hardware.claim_device`), so together they fill the cores.
     """
     stages = {f"{stage}-{m.key}": [stage, *_of(record), "--only", m.key] for m in models}
     run_stages(stages, logs=_logs(record), width=1 if environment.gpu() else max(1, len(stages)))

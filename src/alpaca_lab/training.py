@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from . import layouts, models
+from . import hardware, layouts
 from .config import ModelSpec, SettingError, StudySpec
 from .layouts import EncodedRow
 from .memory import PassPlan
@@ -39,9 +39,9 @@ def set_up(
     from .callbacks import Interrupt, Progress, SaveOften
     from .trainer import StepTrainer
 
-    recipe, resources, on_gpu = study.train, study.resources, models.device() == "cuda"
+    recipe, resources, on_gpu = study.train, study.resources, hardware.device() == "cuda"
     _ready_tracker(resources.report_to, folder)
-    dtype = models.compute_dtype()
+    dtype = hardware.compute_dtype()
     evaluate_every = max(1, len(steps) // recipe.evaluations)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     config = SFTConfig(

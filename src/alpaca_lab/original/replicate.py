@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import checkpoints, models
+from .. import checkpoints, hardware, models
 from ..config import ROOT, DataSpec, ModelSpec, SettingError, StudySpec, fingerprint
 from ..progress import Bar
 from ..rows import sources
@@ -153,7 +153,7 @@ def decode(study: StudySpec, *, record: Record) -> Path:
                 continue
             bar.set_description(f"Original protocol, {spec.title}")
             training, _ = record.training(spec.key)
-            models.claim_device(study.gpu_gib)
+            hardware.claim_device(study.gpu_gib)
             loaded = models.load_decoder(spec, ROOT / training["adapter"]["folder"])
             for part in pending:
                 for line in _decode_part(spec, part, rows, loaded=loaded):
@@ -171,7 +171,7 @@ def _plan(
     shipped_file = checkpoints.locate(spec) / "generation_config.json"
     shipped = json.loads(shipped_file.read_text()) if shipped_file.is_file() else {}
     shared = {"model": training["base"], "adapter": training["adapter"]["sha256"], "rows": rows}
-    shared["dtype"] = str(models.compute_dtype())
+    shared["dtype"] = str(hardware.compute_dtype())
     for setting in grid():
         fields = resolve(setting.asked, shipped)
         size = max(1, BATCH // fields["num_beams"])
