@@ -5,6 +5,7 @@ what was adapted before, after and on disk, and leaves a record: the manifest co
 """
 
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -48,8 +49,13 @@ def finetune(study: StudySpec, model_key: str, *, record: Record) -> dict[str, A
         The manifest: identity of base, data and adapter, counts, losses, seconds, peak GiB.
 
     Raises:
-        SettingError: If the base or the data cannot be had, or the adapter is not whole.
+        SettingError: If the base or the data cannot be had, the adapter is not whole, or several
+            processes were started: each would take other steps, which is another recipe.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SettingError(
+            "a finetune runs in one process: start it without accelerate launch or torchrun"
+        )
     spec, rows = _spec_of(study, model_key), data.load(study.data)
     request, folder = _request(study, spec, rows=rows)
     if not is_whole(folder):
@@ -182,7 +188,7 @@ def _encode(
     study: StudySpec,
     title: str = "",
 ) -> tuple[list[EncodedRow | None], dict[str, int]]:
-    """Encode rows, or take what was encoded of the same rows by the same tokenizer before."""
+    """Encode rows under a bar named after the model; without a name, in silence."""
     with Bar(total=len(rows), desc=f"Tokenise for {title}", unit="row", disable=not title) as bar:
         return encoding.encode_rows(
             tokenizer, rows, max_length=study.train.max_length, seen=bar.update

@@ -54,7 +54,7 @@ def set_up(
         optim="adamw_torch_fused" if on_gpu else "adamw_torch",
         per_device_train_batch_size=1,  # one item is one optimiser step
         gradient_accumulation_steps=1,
-        gradient_checkpointing=False,  # `packed` recomputes by itself; Unsloth is told as it loads
+        gradient_checkpointing=False,  # a layout recomputes by itself
         train_sampling_strategy="sequential",
         max_length=None,
         packing=False,
