@@ -1,7 +1,10 @@
 """How a finetune is fitted to this card: tokens per pass, and how much runs twice."""
 
-from .config import ModelSpec, SettingError, StudySpec
-from .memory import PassPlan, Shape, finetune_gib, plan_pass
+from .config import LLAMA_LINEARS, PHI_LINEARS, ModelSpec, SettingError, StudySpec
+from .memory import PassPlan, Shape, finetune_gib, padded_gib, plan_pass
+
+PACKED_LINEARS = {"llama": LLAMA_LINEARS, "mistral": LLAMA_LINEARS, "phi": PHI_LINEARS}
+"""The architectures that are trained on packed rows, with all the layers that LoRA must be on."""
 
 CPU_TOKENS = 4096
 """Tokens per pass on a CPU, where memory is no concern for a model that is trained there."""
@@ -26,6 +29,8 @@ def plan(study: StudySpec, spec: ModelSpec, *, shape: Shape, memory_gib: float |
     """
     wish, recipe = study.resources, study.train
     trainable = shape.lora_parameters(study.lora.rank, spec.lora_targets)
+    packed = recipe.packing and study.lora.dropout == 0
+    packed &= set(PACKED_LINEARS.get(shape.architecture, ())) == set(spec.lora_targets)
     if wish.micro_batch_tokens is not None and wish.micro_batch_tokens < recipe.max_length:
         raise SettingError(
             f"resources.micro_batch_tokens={wish.micro_batch_tokens} does not hold a row of "
@@ -33,9 +38,11 @@ def plan(study: StudySpec, spec: ModelSpec, *, shape: Shape, memory_gib: float |
         )
 
     def as_wished(tokens: int, recompute: float) -> PassPlan:
-        gib = finetune_gib(
-            shape, trainable=trainable, micro_batch_tokens=tokens, recompute=recompute
-        )
+        sizes = {"trainable": trainable, "micro_batch_tokens": tokens}
+        if packed:
+            gib = finetune_gib(shape, **sizes, recompute=recompute)
+        else:
+            gib = padded_gib(shape, **sizes)
         return PassPlan(micro_batch_tokens=tokens, recompute=recompute, gib=gib)
 
     if memory_gib is None:
@@ -43,14 +50,21 @@ def plan(study: StudySpec, spec: ModelSpec, *, shape: Shape, memory_gib: float |
         return as_wished(tokens, wish.recompute or 0.0)
     if wish.micro_batch_tokens is not None and wish.recompute is not None:
         return as_wished(wish.micro_batch_tokens, wish.recompute)
-    best = plan_pass(
-        shape,
-        trainable=trainable,
-        budget_gib=memory_gib * (1 - MARGIN),
-        max_length=recipe.max_length,
-        most=wish.micro_batch_tokens or recipe.batch_size * STEP_TOKENS_PER_ROW,
-        recompute=wish.recompute,
-    )
+    budget = memory_gib * (1 - MARGIN)
+    most = wish.micro_batch_tokens or recipe.batch_size * STEP_TOKENS_PER_ROW
+    if packed:
+        best = plan_pass(
+            shape,
+            trainable=trainable,
+            budget_gib=budget,
+            max_length=recipe.max_length,
+            most=most,
+            recompute=wish.recompute,
+        )
+    else:
+        fixed, slope = as_wished(0, 1.0).gib, as_wished(1, 1.0).gib - as_wished(0, 1.0).gib
+        tokens = min(max(most, recipe.max_length), int((budget - fixed) / slope) // 64 * 64)
+        best = as_wished(tokens, 1.0) if tokens >= recipe.max_length else None
     if best is None:
         least = as_wished(recipe.max_length, 1.0)
         raise SettingError(

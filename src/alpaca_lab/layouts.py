@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from . import batches
 from .config import LoraSpec
 from .encoding import IGNORED
+from .fitting import PACKED_LINEARS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 EncodedRow = dict[str, list[int]]
 
-PACKED_ARCHITECTURES = {"llama": "silu", "mistral": "silu", "phi": "gelu_new"}
+ACTIVATIONS = {"llama": "silu", "mistral": "silu", "phi": "gelu_new"}
 """The architectures of `packed`, each with the activation that it knows."""
 
 
@@ -37,7 +38,7 @@ def why_not_packed(
     config: "PretrainedConfig", *, targets: Sequence[str], lora: LoraSpec, max_length: int
 ) -> str | None:
     """Return why a model cannot be trained on packed rows, or None when it can."""
-    activation = PACKED_ARCHITECTURES.get(config.model_type)
+    activation = ACTIVATIONS.get(config.model_type)
     if activation is None:
         return f"its architecture is {config.model_type}"
     if config.hidden_act != activation:
@@ -51,9 +52,9 @@ def why_not_packed(
         return f"its attention window of {window} is shorter than max_length"
     if lora.dropout > 0:
         return "LoRA dropout is above 0"
-    expected = 6 if config.model_type == "phi" else 7
-    if len(targets) != expected:
-        return f"LoRA is on {len(targets)} of the {expected} layers of a block"
+    linears = PACKED_LINEARS[config.model_type]
+    if set(targets) != set(linears):
+        return f"LoRA is not on all {len(linears)} layers of a block"
     return None
 
 

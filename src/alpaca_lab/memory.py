@@ -157,6 +157,23 @@ def finetune_gib(
     return total / GIB + WORKSPACE_GIB
 
 
+def padded_gib(shape: Shape, *, trainable: int, micro_batch_tokens: int) -> float:
+    """Predict the peak memory of a QLoRA step through a model's own forward pass, in GiB.
+
+    Every block keeps its input alone; the block that runs again keeps all its steps, about three
+    times what `kept_bytes` counts; and the logits of every token exist, with their gradient.
+
+    Args:
+        shape: The model's sizes.
+        trainable: Adapter parameters.
+        micro_batch_tokens: Tokens per forward pass, padding counted.
+    """
+    weights = shape.block_parameters * NF4_BYTES + shape.embedding_parameters * 2
+    per_token = 2 * shape.hidden * shape.layers + 3 * kept_bytes(shape) + 10 * shape.vocab
+    total = weights + trainable * 16 + micro_batch_tokens * per_token
+    return total / GIB + WORKSPACE_GIB
+
+
 @dataclass(frozen=True, kw_only=True)
 class PassPlan:
     """How large a forward pass is, and how much of it runs twice."""
