@@ -21,6 +21,9 @@ class Words:
         self.words = ["<pad>", "<s>", "</s>"]
 
     def __call__(self, text, *, add_special_tokens=True):
+        if isinstance(text, list):
+            each = [self(one, add_special_tokens=add_special_tokens).input_ids for one in text]
+            return type("Encoding", (), {"input_ids": each})
         for word in text.split():
             if word not in self.words:
                 self.words.append(word)
@@ -72,6 +75,19 @@ def check_loss_mask(folder, examples):
         assert tokenizer.decode(trained[:-1]).strip() == example.output.strip()
         if tokenizer.bos_token_id != tokenizer.eos_token_id:
             assert encoded["input_ids"].count(tokenizer.bos_token_id) == 1
+
+
+def test_many_rows_are_encoded_as_each_alone(monkeypatch):
+    from alpaca_lab import encoding
+
+    monkeypatch.setattr(encoding, "MANY", 3)
+    tokenizer = Words()
+    rows = [Example(**ROW | {"output": "word " * n}) for n in range(1, 9)]
+    alone = [encode_example(tokenizer, row, max_length=30) for row in rows]
+    seen = []
+    together, _ = encode_rows(tokenizer, rows, max_length=30, seen=seen.append)
+    assert together == alone
+    assert seen == [3, 3, 2]
 
 
 SAMPLES = [

@@ -50,6 +50,8 @@ class Letters:
         self.size = size
 
     def __call__(self, text, *, add_special_tokens=True):
+        if isinstance(text, list):
+            return SimpleNamespace(input_ids=[self(one).input_ids for one in text])
         return SimpleNamespace(input_ids=[5] * -(-len(text) // self.size))
 
 

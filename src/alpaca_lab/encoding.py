@@ -1,6 +1,6 @@
 """From a row to token ids and labels: what a model reads, and which of it carries loss."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from .data import Example
@@ -8,6 +8,8 @@ from .prompts import render_prompt
 
 IGNORED = -100
 """Label of a token that carries no loss."""
+MANY = 1000
+"""Rows that are handed to the tokenizer at once."""
 
 
 class Tokenizer(Protocol):
@@ -15,15 +17,18 @@ class Tokenizer(Protocol):
 
     eos_token_id: int
 
-    def __call__(self, text: str, *, add_special_tokens: bool = True) -> Any:
-        """Return an object whose `input_ids` are the text's token ids."""
+    def __call__(self, text: str | list[str], *, add_special_tokens: bool = True) -> Any:
+        """Return an object whose `input_ids` are the text's token ids, or a list of each text's."""
 
 
 def encode_prompt(tokenizer: Tokenizer, instruction: str, input: str) -> list[int]:
     """Return the token ids of a prompt, with the tokenizer's BOS once where it has one."""
-    ids = list(tokenizer(render_prompt(instruction, input)).input_ids)
-    # Some tokenizers also end what they encode; a prompt is not over.
-    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
+    return _open_ended(tokenizer(render_prompt(instruction, input)).input_ids, tokenizer)
+
+
+def _open_ended(ids: list[int], tokenizer: Tokenizer) -> list[int]:
+    """Return a prompt's ids without an EOS: some tokenizers end whatever they encode."""
+    return list(ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids)
 
 
 def encode_example(
@@ -45,9 +50,16 @@ def encode_example(
     """
     prompt = encode_prompt(tokenizer, example.instruction, example.input)
     response = list(tokenizer(example.output, add_special_tokens=False).input_ids)
+    return _joined(prompt, [*response, tokenizer.eos_token_id], max_length=max_length)
+
+
+def _joined(
+    prompt: list[int], response: list[int], *, max_length: int
+) -> dict[str, list[int]] | None:
+    """Return a prompt and its response as one row, as `encode_example` does."""
     if len(prompt) >= max_length:
         return None
-    ids = (prompt + response + [tokenizer.eos_token_id])[:max_length]
+    ids = (prompt + response)[:max_length]
     return {"input_ids": ids, "labels": [IGNORED] * len(prompt) + ids[len(prompt) :]}
 
 
@@ -56,7 +68,7 @@ def encode_rows(
     rows: Iterable[Example],
     *,
     max_length: int,
-    seen: Callable[[], object] = lambda: None,
+    seen: Callable[[int], object] = lambda _: None,
 ) -> tuple[list[dict[str, list[int]] | None], dict[str, int]]:
     """Encode rows for training, and count those that did not fit.
 
@@ -64,7 +76,7 @@ def encode_rows(
         tokenizer: A Transformers tokenizer.
         rows: Examples in training order.
         max_length: Longest example in tokens.
-        seen: Called once per row, for a progress bar.
+        seen: Called with how many rows are done since it was last called, for a progress bar.
 
     Returns:
         The encoded rows, None where a prompt left no room, so that a row keeps its number; and
@@ -72,9 +84,7 @@ def encode_rows(
         "tokens": all tokens, "response_tokens": tokens that carry loss}.
     """
     encoded, counts = [], {"cut": 0, "dropped": 0, "tokens": 0, "response_tokens": 0}
-    for row in rows:
-        seen()
-        example = encode_example(tokenizer, row, max_length=max_length)
+    for example in _encode_many(tokenizer, rows, max_length=max_length, seen=seen):
         encoded.append(example)
         if example is None:
             counts["dropped"] += 1
@@ -84,3 +94,25 @@ def encode_rows(
         counts["tokens"] += len(example["input_ids"])
         counts["response_tokens"] += sum(label != IGNORED for label in example["labels"])
     return encoded, counts
+
+
+def _encode_many(
+    tokenizer: Tokenizer,
+    rows: Iterable[Example],
+    *,
+    max_length: int,
+    seen: Callable[[int], object],
+) -> Iterator[dict[str, list[int]] | None]:
+    """Yield what `encode_example` returns of each row, many at a time: the tokenizer's threads."""
+    rows = list(rows)
+    for start in range(0, len(rows), MANY):
+        some = rows[start : start + MANY]
+        prompts = tokenizer([render_prompt(row.instruction, row.input) for row in some]).input_ids
+        responses = tokenizer([row.output for row in some], add_special_tokens=False).input_ids
+        for prompt, response in zip(prompts, responses, strict=True):
+            yield _joined(
+                _open_ended(prompt, tokenizer),
+                [*response, tokenizer.eos_token_id],
+                max_length=max_length,
+            )
+        seen(len(some))
