@@ -1,6 +1,6 @@
 """`python -m alpaca_lab STAGE`: the stages of the notebook without a notebook.
 
-For a shell, a batch queue or `accelerate launch`. A wrong setting, a missing file or a damaged
+For a shell or a batch queue. A wrong setting, a missing file or a damaged
 record ends in one sentence on standard error and exit status 2.
 """
 

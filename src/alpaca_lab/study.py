@@ -1,7 +1,7 @@
 """The stages of a study in order. What is done is not done again.
 
-Each heavy stage is a process of its own, started with the very command that a user, a batch queue
-or `accelerate launch` would run.
+Each heavy stage is a process of its own, started with the very command that a user or a batch
+queue would run.
 """
 
 from collections.abc import Iterable
