@@ -20,9 +20,9 @@ from alpaca_lab import environment
 PACKAGES = ("torch", "transformers", "peft", "unsloth")
 MANIFEST = (
     "adapted_layers", "trainable_parameters", "layout", "micro_batch_tokens", "halved_at_steps",
-    "predicted_gib", "load_s", "seconds_to_first_step",
+    "predicted_gib", "device_gib", "load_s",
 )  # fmt: skip
-"""Passed on from the finetune's manifest; None where it does not say."""
+"""Passed on from the finetune's manifest."""
 
 
 def alone(function: Callable[..., Any], **arguments: Any) -> Any:
@@ -58,8 +58,9 @@ def measure(losses: pd.DataFrame, *, warm: int) -> dict[str, Any]:
         warm: The first so many steps are not counted: kernels are compiled in them.
 
     Returns:
-        tok_s and step_s, each of the median step; peak_gib of the whole run, None where it was not
-        measured; steps and tokens that were counted; first_loss and last_loss.
+        tok_s over all counted steps together, as the peers' scripts have it; step_s of the median
+        step; first_step_s, with what was compiled in it; peak_gib of the whole run, None where it
+        was not measured; steps and tokens that were counted; first_loss and last_loss.
 
     Raises:
         ValueError: If no step is left.
@@ -70,8 +71,9 @@ def measure(losses: pd.DataFrame, *, warm: int) -> dict[str, Any]:
         raise ValueError(f"{len(steps)} steps, of which {warm} warm up: nothing is left to time")
     peak = steps["gib"].max()
     return {
-        "tok_s": float((timed["tokens"] / timed["seconds"]).median()),
+        "tok_s": float(timed["tokens"].sum() / timed["seconds"].sum()),
         "step_s": float(timed["seconds"].median()),
+        "first_step_s": float(steps["seconds"].iloc[0]),
         "peak_gib": None if pd.isna(peak) else float(peak),
         "steps": len(timed),
         "tokens": int(timed["tokens"].sum()),
@@ -132,6 +134,7 @@ def run(options: argparse.Namespace, *, folder: Path) -> dict[str, Any]:
         "gpu_gib": options.cap,
         "train.max_steps": options.warm + options.steps,
         "train.evaluations": 1,
+        "resources.checkpoints": 1,  # the peers save none; no step's seconds hold a save anyway
         **dict(change.split("=", 1) for change in options.set),
     }
     manifest = alone(train, **place, data=options.data, changes=changes, folder=folder)
@@ -141,8 +144,8 @@ def run(options: argparse.Namespace, *, folder: Path) -> dict[str, Any]:
         "arm": "alpaca lab",
         **vars(options),
         **measure(losses, warm=options.warm),
-        **{name: manifest.get(name) for name in MANIFEST},
-        "recomputed_share": manifest.get("recompute"),
+        **{name: manifest[name] for name in MANIFEST},
+        "recomputed_share": manifest["recompute"],
         **reloaded(**place, adapter=folder / manifest["adapter"]["folder"], cap=options.cap),
         "versions": {name: environment.version_of(name) for name in PACKAGES},
         "gpu": gpu["name"] if gpu else None,

@@ -1,8 +1,8 @@
 """Finetuning speed: every arm of every model, one after another on this GPU, as one table.
 
 Each run is a process of its own with a time limit; its result, or the sentence that it failed with,
-is appended to a file, and what stands there is not run again. The table, its page and its figure
-are written from that file after each model.
+is appended to a file, and what stands there is not run again: interrupt it, and it goes on. The
+table, its pages and its figure are written from that file after each model.
 """
 
 import argparse
@@ -61,7 +61,7 @@ class Plan:
     steps: int = 8
     """Optimiser steps that are timed."""
     repeats: int = 1
-    """Runs of our own arm."""
+    """Rounds: each runs the matrix rate and every arm once."""
     timeout_s: float = 1200.0
     """What one run is given."""
     again: bool = False
@@ -79,9 +79,9 @@ class Plan:
         require(self.repeats >= 1 and self.steps >= 1, "repeats and steps must be at least 1")
 
     def runs(self, model: str) -> Iterator[tuple[str, int]]:
-        """Yield (arm, repeat) of a model, the matrix rate first."""
-        for arm in (RATE, *(arm for arm in self.arms if arm != RATE)):
-            yield from ((arm, repeat) for repeat in range(self.repeats if arm == OURS else 1))
+        """Yield (arm, repeat) of a model, round by round, the matrix rate first in each."""
+        for repeat in range(self.repeats):
+            yield from ((arm, repeat) for arm in dict.fromkeys((RATE, *self.arms)))
 
 
 Command = Callable[..., list[str]]
@@ -235,7 +235,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--cap", type=float, default=24.0, metavar="GIB", help="GiB of the GPU per process: 24")
     add("--warm", type=int, default=3, help="optimiser steps that are not timed: 3")
     add("--steps", type=int, default=8, help="optimiser steps that are: 8")
-    add("--repeats", type=int, default=1, help="runs of our own arm: 1")
+    add("--repeats", type=int, default=1, help="rounds of all arms: 1")
     add("--timeout", type=float, default=1200.0, metavar="S", help="seconds per run: 1200")
     add("--again", action="store_true", help="also what was run already, failed or not")
     add("--draw", action="store_true", help="run nothing: write the table from --raw as it is")
@@ -249,9 +249,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--raw",
         type=Path,
-        default=WORK / "finetune.jsonl",
+        default=RESULTS / "performance" / performance.LINES,
         metavar="FILE",
-        help="where each run is appended: outputs/benchmarks/finetune.jsonl",
+        help="where each run is appended: results/performance/finetune.jsonl",
     )
     options = parser.parse_args(arguments)  # fmt: skip
     if not (options.data or options.draw):
@@ -282,7 +282,7 @@ def main() -> None:
     options = parse()
     try:
         if options.draw:
-            performance.write(options.out, read_lines(options.raw))
+            performance.write(options.out, performance.alike(read_lines(options.raw)))
             return
         benchmark(plan_of(options), raw=options.raw, out=options.out, logs=WORK / "logs")
     except (SettingError, RecordError) as error:

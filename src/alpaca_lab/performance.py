@@ -23,13 +23,15 @@ from .config import require
 from .memory import KNOWN_SHAPES
 from .pages import render_performance
 from .profiles import MODELS
-from .store import write_atomically
+from .store import RESULTS, RecordError, read_lines, write_atomically
 
 Row = Mapping[str, Any]
 
 OURS = "alpaca-lab"
 RATE = "matrix-rate"
 """Stands among the arms in a line: the GPU's rate, measured beside each model's arms."""
+LINES = "finetune.jsonl"
+"""The file of lines, below results/performance/."""
 CONDITIONS = ("gpu", "cap_gib", "data", "weights", "warm", "steps", "packages")
 """What must be the same in two runs that stand in one table."""
 COLUMNS = (
@@ -37,6 +39,12 @@ COLUMNS = (
     "limit_tok_s", "share_of_limit", "limit_4n", "share_4n", "limit_6n", "share_6n",
     "matrix_tflops", "note",
 )  # fmt: skip
+FINETUNE = (
+    "layout", "micro_batch_tokens", "recomputed_share", "predicted_gib", "device_gib",
+    "first_loss", "last_loss", "adapted_layers", "trainable_parameters", "reloaded",
+    "load_s", "first_step_s",
+)  # fmt: skip
+"""What a run of our own arm says beside its speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +112,14 @@ def limit(tflops: float, weights: int, *, recomputed_share: float) -> float:
     return tflops * 1e12 / ((4 + 2 * recomputed_share) * weights)
 
 
+def alike(rows: Sequence[Row]) -> list[Row]:
+    """Return the lines that were run under the `CONDITIONS` of the last one.
+
+    So a file may hold lines of several cards, caps or libraries, and a table those of one.
+    """
+    return [row for row in rows if all(row[name] == rows[-1][name] for name in CONDITIONS)]
+
+
 def latest(rows: Iterable[Row]) -> list[Row]:
     """Return the last line of each (model, arm, repeat): what was run again counts."""
     return list({(row["model"], row["arm"], row["repeat"]): row for row in rows}.values())
@@ -157,8 +173,38 @@ def table(rows: Iterable[Row]) -> pd.DataFrame:
     )
 
 
+def finetunes(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return one row per run of our own arm that came to its end: model, repeat, `FINETUNE`."""
+    runs = [row for row in latest(rows) if row["arm"] == OURS and row["status"] == "ok"]
+    order = list(MODELS)
+    runs.sort(key=lambda row: (order.index(row["model"]), row["repeat"]))
+    return pd.DataFrame(
+        [
+            {"model": run["model"], "repeat": run["repeat"]}
+            | {name: run["result"].get(name) for name in FINETUNE}
+            for run in runs
+        ],
+        columns=["model", "repeat", *FINETUNE],
+    )
+
+
+def load(name: str = "performance") -> list[Row]:
+    """Return the lines of a benchmark's folder below results/ that belong in one table.
+
+    Raises:
+        RecordError: If nothing was run there.
+    """
+    path = RESULTS / name / LINES
+    if not path.is_file():
+        raise RecordError(f"no {LINES} in {path.parent}: run benchmarks/finetune.py")
+    return alike(read_lines(path))
+
+
 def write(folder: Path, rows: Sequence[Row]) -> pd.DataFrame:
-    """Write finetune.csv, finetune.md and finetune.png to `folder`, and return the table."""
+    """Write the table to `folder`, its page, the README's short one and its figure; return it.
+
+    The files are finetune.csv, finetune.md, finetune_summary.md and finetune.png.
+    """
     kept = latest(rows)
     facts = conditions(kept)
     # No condition: our own arm may be run again after a change, beside the same peers.
@@ -166,8 +212,11 @@ def write(folder: Path, rows: Sequence[Row]) -> pd.DataFrame:
     frame = table(kept)
     titles = {key: spec.title for key, spec in MODELS.items() if key in set(frame["model"])}
     write_atomically(folder / "finetune.csv", frame.to_csv(index=False, lineterminator="\n"))
+    told = {"facts": facts, "titles": titles}
+    page = render_performance.page(frame, finetunes(kept), **told)
+    write_atomically(folder / "finetune.md", page)
     write_atomically(
-        folder / "finetune.md", render_performance.page(frame, facts=facts, titles=titles)
+        folder / "finetune_summary.md", render_performance.summary(frame, finetunes(kept), **told)
     )
     write_atomically(folder / "finetune.png", render_performance.figure(frame, titles=titles))
     return frame

@@ -16,6 +16,24 @@ HEADER = (
     "Model", "arm", "tokens/s", "ratio", "goal", "met", "peak GiB", "limit, tokens/s", "of limit",
     "of 4N", "of 6N", "note",
 )  # fmt: skip
+LEFT = (
+    "Model", "layout", "tokens per pass", "blocks run twice", "GiB predicted", "GiB measured",
+    "predicted / measured", "loss, first step", "loss, last step", "layers", "parameters",
+    "reloads in PEFT", "s to load", "s, first step",
+)  # fmt: skip
+FINETUNES = (
+    "One row per run. GiB measured is what the card had taken at the height of the run, the "
+    "driver's part included; predicted, what preflight says before. Loss is in nats per response "
+    "token, on real rows, of random weights. Layers and parameters are those of the adapter, "
+    "counted in the model and again after it was reloaded by Transformers and PEFT alone, in "
+    "another process. The first step compiles, or loads what was compiled."
+)
+SUMMARY = (
+    'Under "x" an arm: how many times its tokens per second. Batches are rows (or packed tokens) '
+    "per pass x passes per step. A limit is the matrix rate over 4N FLOP per token where blocks "
+    "keep their activations, up to 6N where they run twice, with N the weights in the blocks. "
+    "Medians over runs; padding is not counted."
+)
 OURS = "alpaca lab"
 LIMITS = {"4n": "4N: keeps", "6n": "6N: recomputes"}
 COMMAND = "python benchmarks/finetune.py --data ROWS.jsonl"
@@ -26,11 +44,18 @@ WEIGHTS = {
 }  # fmt: skip
 
 
-def page(frame: pd.DataFrame, *, facts: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+def page(
+    frame: pd.DataFrame,
+    finetunes: pd.DataFrame,
+    *,
+    facts: Mapping[str, Any],
+    titles: Mapping[str, str],
+) -> str:
     """Return the table as a Markdown page: what was run, what came out, how to run it again.
 
     Args:
         frame: `performance.table`.
+        finetunes: `performance.finetunes`.
         facts: `performance.conditions`, and "commit" of the Alpaca Lab arm.
         titles: Printed name by model key, in table order.
     """
@@ -41,9 +66,46 @@ def page(frame: pd.DataFrame, *, facts: Mapping[str, Any], titles: Mapping[str, 
         "![Tokens per second of each arm and the arithmetic limits](finetune.png)",
         grid(HEADER, (_cells(row, titles) for row in frame.to_dict("records")), words=2).rstrip(),
         escape(_reading(facts)),
+        "## What our own runs left",
+        _left(finetunes, titles),
+        escape(FINETUNES),
         f"This page, its figure and `finetune.csv` are written by one command:\n\n    {command}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def summary(
+    frame: pd.DataFrame,
+    finetunes: pd.DataFrame,
+    *,
+    facts: Mapping[str, Any],
+    titles: Mapping[str, str],
+) -> str:
+    """Return a row per model, as a README has it: our speed, and how many times each peer's it is.
+
+    Args:
+        frame: `performance.table`.
+        finetunes: `performance.finetunes`.
+        facts: As for `page`.
+        titles: As for `page`.
+    """
+    peers = [arm for arm in dict.fromkeys(frame["arm"]) if arm != OURS]
+    header = ("Model", "tokens/s", "of its limit", "GiB on the card", *(f"x {p}" for p in peers))
+    rows = []
+    for key, title in titles.items():
+        arms = frame[frame["model"] == key].set_index("arm")
+        ours = arms.loc[OURS]
+        share = ours["share_of_limit"]
+        rows.append(
+            (
+                title,
+                _whole(ours["tok_s"]),
+                BLANK if pd.isna(share) else f"{share:.0%}",
+                number(finetunes.loc[finetunes["model"] == key, "device_gib"].max(), decimals=1),
+                *(number(arms.loc[peer, "ratio"], decimals=1) for peer in peers),
+            )
+        )
+    return f"{_run(frame, facts, titles)}\n\n{grid(header, rows)}\n{escape(SUMMARY)}\n"
 
 
 def figure(frame: pd.DataFrame, *, titles: Mapping[str, str]) -> bytes:
@@ -125,6 +187,33 @@ def _cells(row: Mapping[str, Any], titles: Mapping[str, str]) -> tuple[str, ...]
     )
 
 
+def _left(finetunes: pd.DataFrame, titles: Mapping[str, str]) -> str:
+    """Return the table of our own runs."""
+    rows = []
+    for run in finetunes.to_dict("records"):
+        predicted, measured = run["predicted_gib"], run["device_gib"]
+        unknown = pd.isna(predicted) or pd.isna(measured)
+        rows.append(
+            (
+                titles[run["model"]],
+                run["layout"] or BLANK,
+                count(run["micro_batch_tokens"]),
+                BLANK if pd.isna(run["recomputed_share"]) else f"{run['recomputed_share']:.0%}",
+                number(predicted, decimals=1),
+                number(measured, decimals=1),
+                BLANK if unknown else number(predicted / measured),
+                number(run["first_loss"], decimals=3),
+                number(run["last_loss"], decimals=3),
+                count(run["adapted_layers"]),
+                count(run["trainable_parameters"]),
+                "yes" if run["reloaded"] else "no",
+                number(run["load_s"], decimals=0),
+                number(run["first_step_s"], decimals=1),
+            )
+        )
+    return grid(LEFT, rows, words=2).rstrip()
+
+
 def _whole(value: float) -> str:
     return BLANK if pd.isna(value) else count(round(value))
 
@@ -158,8 +247,8 @@ def _reading(facts: Mapping[str, Any]) -> str:
     """Say how to read the table."""
     return (
         f"Tokens are those of rows, padding not counted; the first {facts['warm']} optimiser steps "
-        f"warm up, and of the next {facts['steps']} a peer's figure is over all together, Alpaca "
-        "Lab's is that of the median step. "
+        f"warm up, and a run's figure is over the next {facts['steps']} together; an arm's is the "
+        "median over its runs. "
         "Ratio is Alpaca Lab's tokens per second over the arm's, and a goal is met where the ratio "
         "reaches it. "
         "A limit is the rate of the matrix product over the FLOP of a token: 4N where activations "
