@@ -125,9 +125,9 @@ class PhiBlock:
         qkv, *thin = self.qkv.forward(normed)
         attended, log_sum = attention.forward(qkv, rows, self.heads)
         inner, thin_fc1 = self.fc1.forward(normed)
-        y, thin_dense = self.dense.forward(attended, onto=x)
+        y, thin_dense = self.dense.forward(attended)
         y, thin_fc2 = self.fc2.forward(F.gelu(inner, approximate="tanh"), onto=y)
-        return y, (qkv, attended, log_sum, inner, *thin, thin_dense, thin_fc1, thin_fc2)
+        return y.add_(x), (qkv, attended, log_sum, inner, *thin, thin_dense, thin_fc1, thin_fc2)
 
     def backward(self, dy: Tensor, x: Tensor, kept: Kept, rows: Rows) -> tuple[Tensor, Gradients]:
         """Return the gradients of x and of the adapters."""

@@ -63,13 +63,13 @@ class LoraGroup:
             onto: What the outputs are added to, if given; it stays as it is.
         """
         thin, lift = x @ self.a.T, self.lift.T
-        if onto is not None:
-            y = torch.addmm(onto, thin, lift)
-            if self.bias is not None:
-                y += self.bias
-        else:
-            y = thin @ lift if self.bias is None else torch.addmm(self.bias, thin, lift)
-        return y.addmm_(x, self._weight(x).T), thin
+        if self.bias is None:
+            y = thin @ lift if onto is None else torch.addmm(onto, thin, lift)
+            return y.addmm_(x, self._weight(x).T), thin
+        # A sum is rounded to 16 bits each time it is written: what is added to, which is often
+        # larger than what is added, comes last.
+        y = torch.addmm(self.bias, thin, lift).addmm_(x, self._weight(x).T)
+        return y if onto is None else y.add_(onto), thin
 
     def backward(
         self, dy: Tensor, x: Tensor, thin: Tensor, *, onto: Tensor | None = None
