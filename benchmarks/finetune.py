@@ -16,8 +16,8 @@ from typing import Any
 from one_run import run_once
 
 from alpaca_lab import environment, performance
+from alpaca_lab.arms import ARMS, OURS, RATE, block_weights
 from alpaca_lab.config import SettingError, require
-from alpaca_lab.performance import ARMS, OURS, RATE
 from alpaca_lab.store import OUTPUTS, RESULTS, RecordError, append_line, read_lines, sha256_file
 
 HERE = Path(__file__).resolve().parent
@@ -69,7 +69,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for model in self.models:
-            performance.block_weights(model)
+            block_weights(model)
         unknown = set(self.arms) - set(SCRIPTS)
         require(
             not unknown,

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from alpaca_lab import performance
+from alpaca_lab.arms import ARMS, OURS, RATE, block_weights
 from alpaca_lab.config import SettingError
 from alpaca_lab.memory import KNOWN_SHAPES
-from alpaca_lab.performance import ARMS, OURS, RATE
 from alpaca_lab.store import RecordError
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -113,7 +113,7 @@ def test_phi_has_goals_of_its_own():
 
 
 def test_limit_is_the_matrix_rate_over_the_flop_of_a_token():
-    assert performance.block_weights("llama-2-7b") == N
+    assert block_weights("llama-2-7b") == N
     table = by_arm(performance.table(rows()))
     peer, ours = table.loc[NAMES["unsloth"]], table.loc[NAMES[OURS]]
     assert peer["limit_tok_s"] == pytest.approx(600e12 / (6 * N))
@@ -207,9 +207,9 @@ def test_nothing_run_yet_is_one_sentence():
 
 def test_every_model_with_goals_has_a_known_shape():
     for arm in ARMS:
-        assert all(performance.block_weights(model) for model in arm.goals)
+        assert all(block_weights(model) for model in arm.goals)
     with pytest.raises(SettingError, match="no shape"):
-        performance.block_weights("tiny-phi")
+        block_weights("tiny-phi")
     assert len(KNOWN_SHAPES) == 3
 
 

@@ -254,6 +254,10 @@ def _reading(facts: Mapping[str, Any]) -> str:
         "A limit is the rate of the matrix product over the FLOP of a token: 4N where activations "
         "are kept, with N the weights in the blocks, and 6N where every block runs forward again "
         "in the backward pass. "
+        "The peers' scripts put the loss on every token of a row, Alpaca Lab on the response's; "
+        "all tokens count. "
+        "varlen: the same script where Unsloth makes one attention call for all rows of a pass, as "
+        "it does by itself on torch 2.13. "
         "Peak GiB is what a process had reserved; compare arms with each other, never with another "
         'day\'s run, and read a "-" with its note.'
     )
