@@ -294,6 +294,27 @@ def test_figure_is_a_png_and_needs_no_limit(written, tmp_path):
     assert (tmp_path / "bare" / "finetune.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
+COMMITTED = BENCHMARKS.parent / "results" / "performance"
+
+
+@pytest.mark.parametrize("name", ["finetune.csv", "finetune.md", "finetune_summary.md"])
+def test_the_committed_table_follows_from_the_committed_lines(name, tmp_path):
+    performance.write(tmp_path, performance.load())
+    assert (tmp_path / name).read_text() == (COMMITTED / name).read_text()
+
+
+def test_the_readme_shows_the_committed_summary():
+    readme = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
+    assert (COMMITTED / "finetune_summary.md").read_text(encoding="utf-8").strip() in readme
+
+
+def test_committed_predictions_are_within_a_tenth_of_what_was_measured():
+    runs = performance.finetunes(performance.load())
+    assert set(runs["model"]) == {"llama-2-7b", "mistral-7b", "phi-2"}
+    assert runs["device_gib"].between(0.9 * runs["predicted_gib"], runs["predicted_gib"]).all()
+    assert runs["reloaded"].all() and (runs["last_loss"] < runs["first_loss"]).all()
+
+
 # The runs
 
 

@@ -150,7 +150,8 @@ def update_readme(path: Path = ROOT / "README.md", *, results: Path = RESULTS) -
     """Put the written tables that a README asks for between its markers.
 
     Args:
-        path: The README; `<!-- table: smoke/main -->` asks for the page main of the study smoke.
+        path: The README; `<!-- table: smoke/main -->` asks for the page main of the study smoke,
+            and `<!-- table: performance/finetune_summary -->` for results/performance/'s file.
         results: Where the studies are.
 
     Returns:
@@ -163,7 +164,11 @@ def update_readme(path: Path = ROOT / "README.md", *, results: Path = RESULTS) -
     pages = {}
     for place in readme.names(old):
         study, _, name = place.partition("/")
-        pages[place] = table_files.read(Record.of(study, results=results), name, "md")
+        file = results / f"{place}.md"
+        if file.is_file():  # of no study
+            pages[place] = file.read_text(encoding="utf-8")
+        else:
+            pages[place] = table_files.read(Record.of(study, results=results), name, "md")
     new = readme.fill(old, pages)
     if new != old:
         write_atomically(path, new)

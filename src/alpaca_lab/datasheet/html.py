@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ..data import Dataset
@@ -130,6 +131,8 @@ def _cell(value: Any, decimals: int) -> str:
         return value
     if pd.isna(value):
         return ""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
     return f"{value:,.{decimals}f}" if isinstance(value, float) else f"{value:,}"
 
 

@@ -238,7 +238,7 @@ def _run(frame: pd.DataFrame, facts: Mapping[str, Any], titles: Mapping[str, str
         f"Weights: {WEIGHTS[facts['weights']][0]}.",
         f"Rows: {data['file']}, {count(data['rows'])} of them, sha256 {data['sha256'][:12]}.",
         f"Matrix product, bf16, 8192 x 8192 x 8192: {rate}.",
-        f"Versions: {packages}; Alpaca Lab at commit {facts['commit'] or 'unknown'}.",
+        f"Versions: {packages}; Alpaca Lab at commit {(facts['commit'] or 'unknown')[:12]}.",
     )
     return escape(" ".join(sentences))
 
