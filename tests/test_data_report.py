@@ -1,6 +1,7 @@
 """What a user is told about his rows; texts of the data are shown and never interpreted."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -178,6 +179,11 @@ def test_table_leaves_a_missing_number_blank_and_groups_thousands():
         "",
         "",
     ]
+
+
+def test_table_says_yes_and_no():
+    shown = data_html.table(pd.DataFrame({"whole": [True, False]})).data
+    assert re.findall(r">(yes|no)<", shown) == ["yes", "no"]
 
 
 def test_empty_table_says_none():

@@ -491,7 +491,7 @@ def test_each_arm_has_the_command_line_that_its_name_says(bench, plan, arm):
     name, *own = EXPECTED[arm].split()
     shared = ["--model", str(asked.checkpoints / "phi-2"), "--data", str(asked.data)]
     assert (python, script) == (sys.executable, str(BENCHMARKS / name))
-    assert rest == [*own, *shared, "--cap", "23.5", "--warm", "3", "--steps", "5"]
+    assert rest == [*own, *shared, "--cap", "23.5", "--warm", "8", "--steps", "5"]
 
 
 def test_the_arms_of_the_table_are_those_that_can_be_run(bench):
