@@ -1,4 +1,4 @@
-"""Small models with random weights in the three architectures, for tests of decoding."""
+"""Small models with random weights in the three architectures, and adapters that are not zero."""
 
 import pytest
 
@@ -23,6 +23,19 @@ def random_model(architecture, **changes):
     )  # fmt: skip
     torch.manual_seed(0)
     return getattr(transformers, f"{name}ForCausalLM")(config).eval()
+
+
+def fill_adapters(model):
+    """Give a PEFT model random adapters in float32, so that every path carries a gradient."""
+    import torch
+
+    torch.manual_seed(0)
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+            if ".lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.05)
+    return model
 
 
 def random_prompts(*lengths):

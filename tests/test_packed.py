@@ -6,6 +6,7 @@ import pytest
 
 from alpaca_lab.config import LoraSpec, TrainSpec
 from alpaca_lab.profiles import MODELS
+from random_models import fill_adapters
 
 pytestmark = pytest.mark.model
 torch = pytest.importorskip("torch")
@@ -22,11 +23,7 @@ def model(request):
 
     train = TrainSpec(loader="plain")
     model, _ = models.load_trainable(MODELS[request.param], lora=LoraSpec(alpha=32), train=train)
-    torch.manual_seed(0)
-    for name, weight in model.named_parameters():
-        if ".lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.05)
-    return model
+    return fill_adapters(model)
 
 
 def row(*ids, prompt=2):

@@ -1,11 +1,14 @@
 """In 16 bits the packed pass is about as noisy as plain PEFT on a GPU, which sums in float32."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from alpaca_lab.config import LoraSpec, TrainSpec
 from alpaca_lab.profiles import MODELS
+from random_models import fill_adapters
 
 pytestmark = pytest.mark.model
 torch = pytest.importorskip("torch")
@@ -31,22 +34,16 @@ def deep_phi(tmp_path_factory):
     )  # fmt: skip
     torch.manual_seed(0)
     transformers.PhiForCausalLM(config).save_pretrained(folder)
-    source = str(folder)
     for file in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / file).write_bytes((models.Path(MODELS["tiny-phi"].source) / file).read_bytes())
+        shutil.copy(Path(MODELS["tiny-phi"].source) / file, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "compute_dtype", lambda: torch.bfloat16)
         model, _ = models.load_trainable(
-            replace(MODELS["tiny-phi"], source=source),
+            replace(MODELS["tiny-phi"], source=str(folder)),
             lora=LoraSpec(),
             train=TrainSpec(loader="plain"),
         )
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
-            if ".lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.05)
-    return model
+    return fill_adapters(model)
 
 
 def gradients(model):
@@ -78,5 +75,5 @@ def test_packed_pass_of_a_deep_phi_is_about_as_noisy_as_plain_peft(deep_phi, mon
     plain = gradients(deep_phi)
     exact = packed(deep_phi.float())
     noise, own = ((part - exact).norm() / exact.norm() for part in (plain, found))
-    # Measured 1.29; and 1.49 where each product was added to the sum of the blocks in 16 bits.
+    # Measured 1.31; and 1.60 where each product was added to the sum of the blocks in 16 bits.
     assert 0 < own <= 1.4 * noise

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from random_models import fill_adapters
+
 torch = pytest.importorskip("torch")
 pytestmark = [
     pytest.mark.gpu,
@@ -42,13 +44,7 @@ def load(key):
     if key not in TINY:
         spec = replace(spec, source=str(Path(CHECKPOINTS) / key), revision=None, gated=False)
     model, _ = models.load_trainable(spec, lora=LoraSpec(), train=TrainSpec(loader="plain"))
-    torch.manual_seed(0)
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
-            if ".lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.05)
-    return model
+    return fill_adapters(model)
 
 
 def gradients(model):
