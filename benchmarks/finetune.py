@@ -57,7 +57,7 @@ class Plan:
     """Delete a random checkpoint after its arms."""
     cap_gib: float = 24.0
     warm: int = 8
-    """Optimiser steps before those that are timed. Unsloth compiled for Phi-2 in its fifth yet."""
+    """Optimiser steps before those that are timed. Unsloth compiles for Phi-2 up to its fifth."""
     steps: int = 12
     """Optimiser steps that are timed."""
     repeats: int = 1

@@ -279,6 +279,21 @@ def test_page_says_what_was_run_and_how_to_run_it_again(written):
     assert "a\\|b" in page  # an error's own signs do not break the table
 
 
+def test_every_commit_of_our_runs_is_named_with_its_mark(tmp_path):
+    dirty = row(OURS, LEFT | {"tok_s": 9000.0}, repeat=1, commit="a" * 40 + "+changes")
+    performance.write(tmp_path, [*rows(), dirty])
+    page = (tmp_path / "finetune.md").read_text(encoding="utf-8")
+    assert f"at commit {'a' * 12}+changes and c0ffee." in page
+
+
+@pytest.mark.parametrize(("warm", "said"), [(3, True), (8, False)])
+def test_a_peer_that_may_compile_in_what_was_timed_is_said_on_both_pages(warm, said, tmp_path):
+    performance.write(tmp_path, [line | {"warm": warm} for line in rows("phi-2")])
+    for name in ("finetune.md", "finetune_summary.md"):
+        page = (tmp_path / name).read_text(encoding="utf-8")
+        assert ("Beware: Unsloth compiles for Phi-2" in page) == said
+
+
 def test_same_rows_give_the_same_files(written, tmp_path):
     again = tmp_path / "again"
     lines = [*rows(), *rows("phi-2")]

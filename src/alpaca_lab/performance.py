@@ -165,7 +165,7 @@ def write(folder: Path, rows: Sequence[Row]) -> pd.DataFrame:
     kept = latest(rows)
     facts = conditions(kept)
     # No condition: our own arm may be run again after a change, beside the same peers.
-    facts["commit"] = next((row["commit"] for row in reversed(kept) if row["arm"] == OURS), None)
+    facts["commits"] = sorted({row["commit"] or "unknown" for row in kept if row["arm"] == OURS})
     frame = table(kept)
     titles = {key: spec.title for key, spec in MODELS.items() if key in set(frame["model"])}
     write_atomically(folder / "finetune.csv", frame.to_csv(index=False, lineterminator="\n"))
