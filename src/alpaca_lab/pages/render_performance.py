@@ -152,7 +152,7 @@ def _panel(plot: Axes, rows: pd.DataFrame, *, title: str) -> None:
     widest = rows[["tok_s", "limit_4n"]].max().max()
     plot.set_xlim(0, 1.05 * widest if widest > 0 else 1)
     for place, row in zip(places, rows.to_dict("records"), strict=True):
-        white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85}
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
         where = 0.0 if pd.isna(row["tok_s"]) else row["tok_s"]
         plot.annotate(
             text(_said(row)), (where, place), xytext=(4, 0), textcoords="offset points",
