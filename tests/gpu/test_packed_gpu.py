@@ -42,7 +42,9 @@ def load(key):
 
     spec = MODELS[key]
     if key not in TINY:
-        spec = replace(spec, source=str(Path(CHECKPOINTS).resolve() / key), revision=None, gated=False)
+        spec = replace(
+            spec, source=str(Path(CHECKPOINTS).resolve() / key), revision=None, gated=False
+        )
     model, _ = models.load_trainable(spec, lora=LoraSpec(), train=TrainSpec(loader="plain"))
     return fill_adapters(model)
 
