@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
+from breakdown import BESIDE, watch
 
 from alpaca_lab import environment
 
@@ -32,12 +33,26 @@ def alone(function: Callable[..., Any], **arguments: Any) -> Any:
 
 
 def train(
-    *, key: str, model: str, data: str, changes: Mapping[str, Any], folder: Path
+    *,
+    key: str,
+    model: str,
+    data: str,
+    changes: Mapping[str, Any],
+    folder: Path,
+    watched: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Run the finetune stage of a study, everything that it writes below `folder`.
 
+    Args:
+        key: Model by name.
+        model: Its checkpoint folder.
+        data: JSONL of instruction, input, output.
+        changes: Settings of the study, by field.
+        folder: Where the study's outputs and results go.
+        watched: Steps to take apart, as `breakdown.watch` has them.
+
     Returns:
-        The manifest that the stage left.
+        The manifest that the stage left, and what was watched under "breakdown".
     """
     from alpaca_lab import finetune, profiles, study
     from alpaca_lab.store import Record
@@ -46,7 +61,9 @@ def train(
     finetune.OUTPUTS = folder / "outputs"
     record = Record(folder / "results")
     study.prepare(spec, record=record)
-    return finetune.finetune(spec, key, record=record)
+    watching = watch(**watched) if watched else None
+    manifest = finetune.finetune(spec, key, record=record)
+    return {**manifest, "breakdown": watching.result if watching else None}
 
 
 def measure(losses: pd.DataFrame, *, warm: int) -> dict[str, Any]:
@@ -130,14 +147,22 @@ def reloaded(**arguments: Any) -> dict[str, Any]:
 def run(options: argparse.Namespace, *, folder: Path) -> dict[str, Any]:
     """Train, measure and reload, and return the RESULT."""
     place = {"key": options.key, "model": options.model}
+    steps, watched = options.warm + options.steps, None
+    if options.breakdown:
+        watched = {"after": options.warm, "steps": options.steps}
+        steps += BESIDE
     changes = {
         "gpu_gib": options.cap,
-        "train.max_steps": options.warm + options.steps,
+        "train.max_steps": steps,
         "train.evaluations": 1,
         "resources.checkpoints": 1,  # the peers save none; no step's seconds hold a save anyway
         **dict(change.split("=", 1) for change in options.set),
     }
-    manifest = alone(train, **place, data=options.data, changes=changes, folder=folder)
+    manifest = alone(
+        train, **place, data=options.data, changes=changes, folder=folder, watched=watched
+    )
+    if watched:
+        return {"breakdown": manifest["breakdown"]}
     losses = pd.read_csv(folder / "results" / "training" / options.key / "loss.csv")
     gpu = environment.gpu()
     return {
@@ -165,6 +190,7 @@ def main() -> None:
         "--set", action="append", default=[], metavar="FIELD=VALUE",
         help="change one setting of the study, as train.batch_size=64; repeatable",
     )  # fmt: skip
+    parser.add_argument("--breakdown", action="store_true", help="take the timed steps apart")
     options = parser.parse_args()
     with TemporaryDirectory(prefix="finetune-") as folder:
         print("RESULT", json.dumps(run(options, folder=Path(folder))), flush=True)

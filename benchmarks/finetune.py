@@ -11,10 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from breakdown import BESIDE
 from one_run import run_once
 
+from alpaca_lab import breakdown as breakdowns
 from alpaca_lab import environment, performance
 from alpaca_lab.arms import ARMS, OURS, RATE, block_weights
 from alpaca_lab.config import SettingError, require
@@ -66,6 +69,8 @@ class Plan:
     """What one run is given."""
     again: bool = False
     """Run what stands in the file already, too."""
+    breakdown: bool = False
+    """Take the steps apart that would be timed, and time none."""
 
     def __post_init__(self) -> None:
         for model in self.models:
@@ -79,9 +84,10 @@ class Plan:
         require(self.repeats >= 1 and self.steps >= 1, "repeats and steps must be at least 1")
 
     def runs(self, model: str) -> Iterator[tuple[str, int]]:
-        """Yield (arm, repeat) of a model, round by round, the matrix rate first in each."""
+        """Yield (arm, repeat) of a model, round by round, the matrix rate first if it is timed."""
+        arms = self.arms if self.breakdown else dict.fromkeys((RATE, *self.arms))
         for repeat in range(self.repeats):
-            yield from ((arm, repeat) for arm in dict.fromkeys((RATE, *self.arms)))
+            yield from ((arm, repeat) for arm in arms)
 
 
 Command = Callable[..., list[str]]
@@ -90,14 +96,18 @@ Command = Callable[..., list[str]]
 def command_of(arm: str, *, model: str, plan: Plan) -> list[str]:
     """Return the command line of one run."""
     script, *arguments = SCRIPTS[arm]
-    command = [sys.executable, str(HERE / script), *arguments]
+    command, steps = [str(HERE / script), *arguments], plan.steps
     if arm == RATE:
-        return command
+        return [sys.executable, *command]
     if arm == OURS:
-        command += ["--key", model]
+        command += ["--key", model, *(["--breakdown"] if plan.breakdown else [])]
+    elif plan.breakdown:
+        places = ["--after", f"{plan.warm}", "--steps", f"{plan.steps}"]
+        command, steps = [str(HERE / "breakdown.py"), *places, *command], steps + BESIDE
     command += ["--model", str(plan.checkpoints / model), "--data", str(plan.data)]
-    sizes = {"--cap": plan.cap_gib, "--warm": plan.warm, "--steps": plan.steps}
-    return command + [word for name, value in sizes.items() for word in (name, f"{value:g}")]
+    sizes = {"--cap": plan.cap_gib, "--warm": plan.warm, "--steps": steps}
+    words = [word for name, value in sizes.items() for word in (name, f"{value:g}")]
+    return [sys.executable, *command, *words]
 
 
 def benchmark(
@@ -140,7 +150,7 @@ def benchmark(
                 shutil.rmtree(folder)
         # Rows of another card, cap or library stay in the file, and out of this table.
         alike = [row for row in read_lines(raw) if conditions.items() <= row.items()]
-        performance.write(out, alike)
+        _tables(plan.breakdown).write(out, alike)
 
 
 def prepare_checkpoint(model: str, plan: Plan, *, logs: Path) -> Path:
@@ -201,6 +211,11 @@ def _conditions(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _tables(breakdown: bool) -> ModuleType:
+    """Return the module that makes tables of such runs."""
+    return breakdowns if breakdown else performance
+
+
 def _said(found: dict[str, Any]) -> str:
     result = found["result"] or {}
     rates = {"tok_s": "tokens/s", "tflops": "TFLOP/s"}
@@ -238,6 +253,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--repeats", type=int, default=1, help="rounds of all arms: 1")
     add("--timeout", type=float, default=1200.0, metavar="S", help="seconds per run: 1200")
     add("--again", action="store_true", help="also what was run already, failed or not")
+    add(
+        "--breakdown",
+        action="store_true",
+        help="time nothing: take as many steps apart, into breakdown.{jsonl,csv,png}",
+    )
     add("--draw", action="store_true", help="run nothing: write the table from --raw as it is")
     add(
         "--out",
@@ -249,13 +269,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--raw",
         type=Path,
-        default=RESULTS / "performance" / performance.LINES,
         metavar="FILE",
-        help="where each run is appended: results/performance/finetune.jsonl",
+        help="where each run is appended: finetune.jsonl, or breakdown.jsonl, in --out",
     )
-    options = parser.parse_args(arguments)  # fmt: skip
+    options = parser.parse_args(arguments)
     if not (options.data or options.draw):
         parser.error("--data ROWS.jsonl is needed")
+    if options.raw is None:
+        options.raw = options.out / _tables(options.breakdown).LINES
     return options
 
 
@@ -274,6 +295,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         repeats=options.repeats,
         timeout_s=options.timeout,
         again=options.again,
+        breakdown=options.breakdown,
     )
 
 
@@ -282,7 +304,8 @@ def main() -> None:
     options = parse()
     try:
         if options.draw:
-            performance.write(options.out, performance.alike(read_lines(options.raw)))
+            alike = performance.alike(read_lines(options.raw))
+            _tables(options.breakdown).write(options.out, alike)
             return
         benchmark(plan_of(options), raw=options.raw, out=options.out, logs=WORK / "logs")
     except (SettingError, RecordError) as error:

@@ -1,6 +1,5 @@
 """The benchmark's table worked by hand, and its runs with stubs in place of a GPU."""
 
-import importlib.util
 import json
 import math
 import os
@@ -17,8 +16,8 @@ from alpaca_lab.arms import ARMS, OURS, RATE, block_weights
 from alpaca_lab.config import SettingError
 from alpaca_lab.memory import KNOWN_SHAPES
 from alpaca_lab.store import RecordError
+from benchmark_scripts import BENCHMARKS, load
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 NAMES = {arm.key: arm.name for arm in ARMS}
 CONDITIONS = {
     "gpu": "NVIDIA H200",
@@ -53,21 +52,10 @@ N = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
 """Weights of LLaMA-2-7B's blocks: 6.48 billion."""
 
 
-def load(name):
-    """Import a script of benchmarks/, as when it is run there."""
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def bench():
-    """benchmarks/finetune.py, which finds its neighbour as Python finds it for a script."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        yield load("finetune")
+    """benchmarks/finetune.py."""
+    return load("finetune")
 
 
 def row(arm, result, *, model="llama-2-7b", repeat=0, error=None, status=None, **changed):
@@ -526,7 +514,7 @@ def test_the_command_line_becomes_the_plan(bench, plan, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "script", ["finetune", "arm_finetune", "varlen_peer", "matrix_rate", "one_run"]
+    "script", ["finetune", "arm_finetune", "varlen_peer", "breakdown", "matrix_rate", "one_run"]
 )
 def test_no_script_needs_torch_to_be_read(script):
     """So that --help, a wrong option and these tests need no GPU."""

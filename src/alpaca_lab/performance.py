@@ -122,15 +122,19 @@ def finetunes(rows: Iterable[Row]) -> pd.DataFrame:
     )
 
 
-def load(name: str = "performance") -> list[Row]:
+def load(name: str = "performance", *, lines: str = LINES) -> list[Row]:
     """Return the lines of a benchmark's folder below results/ that belong in one table.
+
+    Args:
+        name: The folder.
+        lines: The file in it, such as `breakdown.LINES`.
 
     Raises:
         RecordError: If nothing was run there.
     """
-    path = RESULTS / name / LINES
+    path = RESULTS / name / lines
     if not path.is_file():
-        raise RecordError(f"no {LINES} in {path.parent}: run benchmarks/finetune.py")
+        raise RecordError(f"no {lines} in {path.parent}: run benchmarks/finetune.py")
     return alike(read_lines(path))
 
 
@@ -152,9 +156,9 @@ def show(page: str, name: str = "performance") -> "Markdown":
     return Markdown(path.read_text(encoding="utf-8"))
 
 
-def figure(name: str = "performance") -> Path:
-    """Return where the figure of a benchmark's folder below results/ is."""
-    return RESULTS / name / "finetune.png"
+def figure(name: str = "performance", *, drawn: str = "finetune") -> Path:
+    """Return where a figure of a benchmark's folder below results/ is."""
+    return RESULTS / name / f"{drawn}.png"
 
 
 def write(folder: Path, rows: Sequence[Row]) -> pd.DataFrame:

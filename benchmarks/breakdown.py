@@ -1,0 +1,253 @@
+"""A peer's script, unmodified, with its last steps taken apart: kernels, copies, waiting.
+
+torch's profiler sees the GPU alone for some steps, which costs them next to nothing, and then one
+more step with the host's operators. Prints one RESULT line of JSON after the script's own.
+"""
+
+import argparse
+import json
+import re
+import runpy
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PARTS = {
+    "copies": re.compile(r"^Mem(cpy|set)"),
+    # A fused kernel is named after all that it touches, so its name must be read first.
+    "other": re.compile(r"^triton_"),
+    "attention": re.compile(r"flash|fmha|sdpa|cudnn::fusion"),
+    "products": re.compile(r"gemm|nvjet|cutlass|cublas"),
+    "unpacking": re.compile(r"dequant", re.IGNORECASE),
+    "optimiser": re.compile(r"kOptimizer"),
+}
+"""By part of a step, how the names of its kernels are told; the first that fits counts."""
+BESIDE = 3
+"""More steps than those counted: one before each of the two traces, and the host's own."""
+LONGEST_LIST = 12
+
+
+class Span(NamedTuple):
+    """Something that ran on the GPU, in microseconds of one clock."""
+
+    name: str
+    start: float
+    end: float
+
+
+class Call(NamedTuple):
+    """An operator or a driver call on the host, in microseconds without what it called."""
+
+    name: str
+    own: float
+
+
+def part_of(name: str) -> str:
+    """Return the part that a kernel or copy belongs to, by its name; "other" where none fits.
+
+    Example:
+        >>> part_of("void pytorch_flash::flash_fwd_kernel<cutlass::bfloat16_t>")
+        'attention'
+    """
+    return next((part for part, names in PARTS.items() if names.search(name)), "other")
+
+
+def split(spans: Iterable[Span], *, wall: float) -> dict[str, float]:
+    """Return microseconds by part, of which the sum is `wall`.
+
+    Of two kernels that overlap the first to begin counts; a copy counts where no kernel runs, and
+    "waiting" is where nothing does.
+    """
+    taken, end = Counter(dict.fromkeys((*PARTS, "waiting"), 0.0)), float("-inf")
+    copies, kernels = [], []
+    for span in sorted(spans, key=lambda span: span.start):
+        (copies if part_of(span.name) == "copies" else kernels).append(span)
+    for kernel in kernels:
+        taken[part_of(kernel.name)] += max(0.0, kernel.end - max(kernel.start, end))
+        end = max(end, kernel.end)
+    taken["copies"] = _union([*kernels, *copies]) - _union(kernels)
+    taken["waiting"] = wall - _union([*kernels, *copies])
+    return dict(taken)
+
+
+def _union(spans: Iterable[Span]) -> float:
+    """Return for how long at least one of the spans runs."""
+    total, end = 0.0, float("-inf")
+    for span in sorted(spans, key=lambda span: span.start):
+        total += max(0.0, span.end - max(span.start, end))
+        end = max(end, span.end)
+    return total
+
+
+def longest(calls: Iterable[tuple[str, float]], *, steps: int) -> list[dict[str, Any]]:
+    """Return the names that took longest: name, calls and seconds per step, seconds of one call."""
+    by_name = defaultdict(list)
+    for name, microseconds in calls:
+        by_name[name].append(microseconds)
+    first = sorted(by_name.items(), key=lambda entry: -sum(entry[1]))[:LONGEST_LIST]
+    return [
+        {
+            "name": name[:160],
+            "calls": len(times) / steps,
+            "s": sum(times) / 1e6 / steps,
+            "longest_s": max(times) / 1e6,
+        }
+        for name, times in first
+    ]
+
+
+def described(
+    spans: Sequence[Span], calls: Sequence[Call], *, wall: float, host_wall: float, steps: int
+) -> dict[str, Any]:
+    """Return what the two traces say: of the GPU over `steps` steps, of the host over one.
+
+    Args:
+        spans: What ran on the GPU.
+        calls: What the host did.
+        wall: Seconds of the steps of `spans` together.
+        host_wall: Seconds of the step of `calls`.
+        steps: How many steps `spans` are of.
+
+    Returns:
+        step_s; parts, seconds by part of a step; launches per step; kernels and host, what took
+        longest; host_step_s, the step with the operators, which recording them makes longer.
+    """
+    parts = split(spans, wall=1e6 * wall)
+    return {
+        "steps": steps,
+        "step_s": wall / steps,
+        "parts": {part: value / 1e6 / steps for part, value in parts.items()},
+        "launches": len(spans) / steps,
+        "kernels": [
+            {**entry, "part": part_of(entry["name"])}
+            for entry in longest(((s.name, s.end - s.start) for s in spans), steps=steps)
+        ],
+        "host_step_s": host_wall,
+        "host": longest(calls, steps=1),
+    }
+
+
+class Trace:
+    """One stretch of steps under torch's profiler, the step before it warming the profiler up."""
+
+    def __init__(self, *, host: bool) -> None:
+        import torch
+        from torch.profiler import ProfilerActivity, profile, schedule
+
+        if not torch.cuda.is_available():
+            raise RuntimeError("a step is taken apart on an NVIDIA GPU, and there is none")
+        activities = [ProfilerActivity.CUDA, *([ProfilerActivity.CPU] if host else [])]
+        self.profiler = profile(
+            activities=activities, schedule=schedule(wait=0, warmup=1, active=1, repeat=1)
+        )
+        self.profiler.start()
+
+    def begin(self) -> None:
+        """End the profiler's warm-up; the steps count from here."""
+        self.profiler.step()
+        self.started = _now()
+
+    def end(self) -> float:
+        """Stop and return the seconds since `begin`."""
+        wall = _now() - self.started
+        self.profiler.step()
+        self.profiler.stop()
+        return wall
+
+    def events(self, *, gpu: bool) -> list[Any]:
+        """Return torch's events on one side, without the marks that programs set themselves."""
+        from torch.autograd import DeviceType
+
+        side = DeviceType.CUDA if gpu else DeviceType.CPU
+        return [
+            event
+            for event in self.profiler.events()
+            if event.device_type == side
+            and not event.is_user_annotation
+            and not event.name.startswith("ProfilerStep")
+        ]
+
+
+def _now() -> float:
+    """Return the time at which the GPU has done all that it was given."""
+    import torch
+
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+class Watch:
+    """Takes some steps of a training apart: `steps` on the GPU alone, then one on both sides.
+
+    Args:
+        after: Optimiser steps to let pass first.
+        steps: Steps to count; `BESIDE` more are needed.
+        trace: Starts a trace, as `Trace` does.
+    """
+
+    def __init__(self, *, after: int, steps: int, trace: Callable[..., Any] = Trace) -> None:
+        self.after, self.steps, self.trace = after, steps, trace
+        self.done = 0
+        self.result: dict[str, Any] | None = None
+
+    def step_ended(self, *_: Any) -> None:
+        """Be told after each optimiser step."""
+        self.done += 1
+        place = self.done - self.after
+        if place == 0:
+            self.gpu = self.trace(host=False)
+        elif place == 1:
+            self.gpu.begin()
+        elif place == self.steps + 1:
+            self.wall = self.gpu.end()
+            self.both = self.trace(host=True)
+        elif place == self.steps + 2:
+            self.both.begin()
+        elif place == self.steps + BESIDE:
+            self._describe(self.both.end())
+
+    def _describe(self, host_wall: float) -> None:
+        spans = [
+            Span(event.name, event.time_range.start, event.time_range.end)
+            for event in self.gpu.events(gpu=True)
+        ]
+        calls = [
+            Call(event.name, event.self_cpu_time_total) for event in self.both.events(gpu=False)
+        ]
+        times = {"wall": self.wall, "host_wall": host_wall, "steps": self.steps}
+        self.result = described(spans, calls, **times)
+
+
+def watch(*, after: int, steps: int) -> Watch:
+    """Watch the next training of this process, by the steps of its optimiser.
+
+    torch alone is imported: Unsloth wants to be imported before Transformers.
+    """
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    watching = Watch(after=after, steps=steps)
+    register_optimizer_step_post_hook(watching.step_ended)
+    return watching
+
+
+def main() -> None:
+    """Run a script with its arguments under watch."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--after", type=int, required=True, help="optimiser steps to let pass")
+    parser.add_argument("--steps", type=int, required=True, help="steps to take apart")
+    parser.add_argument("script", type=Path)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
+    watching = watch(after=options.after, steps=options.steps)
+    sys.argv = [str(options.script), *options.arguments]
+    runpy.run_path(str(options.script), run_name="__main__")
+    # Without a result the script has said why, in a RESULT line of its own.
+    if watching.result:
+        print("RESULT", json.dumps({"breakdown": watching.result}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Where a finetuning step goes, arm by arm: what the GPU does in it, and how long it waits.
+
+benchmarks/finetune.py --breakdown leaves one JSON line per run, as `performance` describes them;
+their result holds "breakdown", which benchmarks/breakdown.py describes. Nothing is measured here.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .arms import ARMS
+from .config import require
+from .pages import render_breakdown
+from .performance import Row, conditions, latest
+from .profiles import MODELS
+from .store import write_atomically
+
+LINES = "breakdown.jsonl"
+"""The file of lines, below results/performance/."""
+PARTS = ("products", "attention", "unpacking", "optimiser", "other", "copies", "waiting")
+"""Parts of a step, in drawing order."""
+COLUMNS = ("model", "arm", "steps", "step_s", *PARTS, "launches", "note")
+
+
+def table(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return one row per model and arm that was run: the parts of its step.
+
+    Args:
+        rows: Lines of the benchmark, in the order in which they were written.
+
+    Returns:
+        Columns `COLUMNS`, unrounded: seconds of a step, shares of it by part (their sum is 1), and
+        how many kernels and copies a step has. A run that failed is blank, and `note` says why.
+
+    Raises:
+        SettingError: If the rows do not belong in one table.
+    """
+    kept = latest(rows)
+    conditions(kept)
+    found = {(row["model"], row["arm"]): row for row in kept}
+    return pd.DataFrame(
+        [
+            {"model": model, "arm": arm.name, **_line(found[model, arm.key])}
+            for model in MODELS
+            for arm in ARMS
+            if (model, arm.key) in found
+        ],
+        columns=list(COLUMNS),
+    )
+
+
+def _line(row: Row) -> dict[str, Any]:
+    if row["status"] != "ok":
+        blank = dict.fromkeys(("step_s", *PARTS, "launches"), math.nan)
+        return {**blank, "steps": 0, "note": f"no result: {row['error']}"}
+    seen = row["result"]["breakdown"]
+    return {
+        "steps": seen["steps"],
+        "step_s": seen["step_s"],
+        **{part: seen["parts"][part] / seen["step_s"] for part in PARTS},
+        "launches": seen["launches"],
+        "note": "",
+    }
+
+
+def longest(rows: Iterable[Row], model: str, arm: str, *, side: str = "kernels") -> pd.DataFrame:
+    """Return what took longest in a step of one arm.
+
+    Args:
+        rows: As for `table`.
+        model: A key of `profiles.MODELS`.
+        arm: A key of `arms.ARMS`.
+        side: "kernels", on the GPU, or "host", what the host did without what it called.
+
+    Returns:
+        name; calls per step; ms per step, all calls together; longest_ms, of one call; of kernels
+        the part too. The host's step is one that was recorded with its operators, which makes it
+        longer.
+
+    Raises:
+        SettingError: If that arm has no result.
+    """
+    runs = [row for row in latest(rows) if (row["model"], row["arm"]) == (model, arm)]
+    require(
+        bool(runs) and runs[-1]["status"] == "ok",
+        f"{arm} of {model} was not taken apart: run benchmarks/finetune.py --breakdown",
+    )
+    entries = runs[-1]["result"]["breakdown"][side]
+    frame = pd.DataFrame(entries)
+    for name, seconds in (("ms", "s"), ("longest_ms", "longest_s")):
+        frame[name] = 1e3 * frame.pop(seconds)
+    return frame
+
+
+def write(folder: Path, rows: Sequence[Row]) -> pd.DataFrame:
+    """Write the table and its figure to `folder`, breakdown.csv and breakdown.png; return it."""
+    frame = table(rows)
+    titles = {key: spec.title for key, spec in MODELS.items() if key in set(frame["model"])}
+    write_atomically(folder / "breakdown.csv", frame.to_csv(index=False, lineterminator="\n"))
+    figure = render_breakdown.figure(frame, parts=PARTS, titles=titles)
+    write_atomically(folder / "breakdown.png", figure)
+    return frame
