@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
-from breakdown import BESIDE, watch
+from breakdown import beside, watch
 
 from alpaca_lab import environment
 
@@ -150,7 +150,7 @@ def run(options: argparse.Namespace, *, folder: Path) -> dict[str, Any]:
     steps, watched = options.warm + options.steps, None
     if options.breakdown:
         watched = {"after": options.warm, "steps": options.steps}
-        steps += BESIDE
+        steps += beside(options.steps)
     changes = {
         "gpu_gib": options.cap,
         "train.max_steps": steps,

@@ -1,7 +1,7 @@
 """A peer's script, unmodified, with its last steps taken apart: kernels, copies, waiting.
 
-torch's profiler sees the GPU alone for some steps, which costs them next to nothing, and then one
-more step with the host's operators. Prints one RESULT line of JSON after the script's own.
+Some steps are only timed; torch's profiler then sees the GPU alone for as many, and the host's
+operators in one more. Prints one RESULT line of JSON after the script's own.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import runpy
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +25,8 @@ PARTS = {
     "optimiser": re.compile(r"kOptimizer"),
 }
 """By part of a step, how the names of its kernels are told; the first that fits counts."""
-BESIDE = 3
-"""More steps than those counted: one before each of the two traces, and the host's own."""
+DISCARDED = 2
+"""Steps of a first trace, which meets every kernel for the first time and takes seconds longer."""
 LONGEST_LIST = 12
 
 
@@ -100,24 +100,32 @@ def longest(calls: Iterable[tuple[str, float]], *, steps: int) -> list[dict[str,
 
 
 def described(
-    spans: Sequence[Span], calls: Sequence[Call], *, wall: float, host_wall: float, steps: int
+    spans: Sequence[Span],
+    calls: Sequence[Call],
+    *,
+    untraced: float,
+    wall: float,
+    host_wall: float,
+    steps: int,
 ) -> dict[str, Any]:
     """Return what the two traces say: of the GPU over `steps` steps, of the host over one.
 
     Args:
         spans: What ran on the GPU.
         calls: What the host did.
+        untraced: Seconds of as many steps that no profiler saw.
         wall: Seconds of the steps of `spans` together.
         host_wall: Seconds of the step of `calls`.
         steps: How many steps `spans` are of.
 
     Returns:
-        step_s; parts, seconds by part of a step; launches per step; kernels and host, what took
-        longest; host_step_s, the step with the operators, which recording them makes longer.
+        untraced_step_s; step_s; parts, seconds by part of a step; launches per step; kernels and
+        host, what took longest; host_step_s.
     """
     parts = split(spans, wall=1e6 * wall)
     return {
         "steps": steps,
+        "untraced_step_s": untraced / steps,
         "step_s": wall / steps,
         "parts": {part: value / 1e6 / steps for part, value in parts.items()},
         "launches": len(spans) / steps,
@@ -134,11 +142,8 @@ class Trace:
     """One stretch of steps under torch's profiler, the step before it warming the profiler up."""
 
     def __init__(self, *, host: bool) -> None:
-        import torch
         from torch.profiler import ProfilerActivity, profile, schedule
 
-        if not torch.cuda.is_available():
-            raise RuntimeError("a step is taken apart on an NVIDIA GPU, and there is none")
         activities = [ProfilerActivity.CUDA, *([ProfilerActivity.CPU] if host else [])]
         self.profiler = profile(
             activities=activities, schedule=schedule(wait=0, warmup=1, active=1, repeat=1)
@@ -175,8 +180,18 @@ def _now() -> float:
     """Return the time at which the GPU has done all that it was given."""
     import torch
 
+    if not torch.cuda.is_available():
+        raise RuntimeError("a step is taken apart on an NVIDIA GPU, and there is none")
     torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def beside(steps: int) -> int:
+    """Return how many steps a watch takes besides the `steps` that it takes apart.
+
+    As many that are only timed, one before each of three traces, and what two of those see.
+    """
+    return steps + 3 + DISCARDED + 1
 
 
 class Watch:
@@ -184,41 +199,46 @@ class Watch:
 
     Args:
         after: Optimiser steps to let pass first.
-        steps: Steps to count; `BESIDE` more are needed.
+        steps: Steps to time, and as many to take apart; `beside` more are needed.
         trace: Starts a trace, as `Trace` does.
     """
 
     def __init__(self, *, after: int, steps: int, trace: Callable[..., Any] = Trace) -> None:
-        self.after, self.steps, self.trace = after, steps, trace
-        self.done = 0
+        self.steps, self.done = steps, 0
         self.result: dict[str, Any] | None = None
+        self._script = self._watch(after, trace)
+        next(self._script)
 
     def step_ended(self, *_: Any) -> None:
         """Be told after each optimiser step."""
         self.done += 1
-        place = self.done - self.after
-        if place == 0:
-            self.gpu = self.trace(host=False)
-        elif place == 1:
-            self.gpu.begin()
-        elif place == self.steps + 1:
-            self.wall = self.gpu.end()
-            self.both = self.trace(host=True)
-        elif place == self.steps + 2:
-            self.both.begin()
-        elif place == self.steps + BESIDE:
-            self._describe(self.both.end())
+        next(self._script, None)
 
-    def _describe(self, host_wall: float) -> None:
+    def _watch(self, after: int, trace: Callable[..., Any]) -> Iterator[None]:
+        """Do what is due after each step; every `yield` is a step."""
+        for _ in range(after):
+            yield
+        started = _now()
+        for _ in range(self.steps):
+            yield
+        untraced = _now() - started
+        walls, seen = [], []
+        for host, steps in ((False, DISCARDED), (False, self.steps), (True, 1)):
+            tracing = trace(host=host)
+            yield
+            tracing.begin()
+            for _ in range(steps):
+                yield
+            walls.append(tracing.end())
+            seen.append(tracing)
         spans = [
             Span(event.name, event.time_range.start, event.time_range.end)
-            for event in self.gpu.events(gpu=True)
+            for event in seen[1].events(gpu=True)
         ]
-        calls = [
-            Call(event.name, event.self_cpu_time_total) for event in self.both.events(gpu=False)
-        ]
-        times = {"wall": self.wall, "host_wall": host_wall, "steps": self.steps}
-        self.result = described(spans, calls, **times)
+        calls = [Call(event.name, event.self_cpu_time_total) for event in seen[2].events(gpu=False)]
+        times = {"untraced": untraced, "wall": walls[1], "host_wall": walls[2]}
+        self.result = described(spans, calls, **times, steps=self.steps)
+        yield
 
 
 def watch(*, after: int, steps: int) -> Watch:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from breakdown import BESIDE
+from breakdown import beside
 from one_run import run_once
 
 from alpaca_lab import breakdown as breakdowns
@@ -103,7 +103,7 @@ def command_of(arm: str, *, model: str, plan: Plan) -> list[str]:
         command += ["--key", model, *(["--breakdown"] if plan.breakdown else [])]
     elif plan.breakdown:
         places = ["--after", f"{plan.warm}", "--steps", f"{plan.steps}"]
-        command, steps = [str(HERE / "breakdown.py"), *places, *command], steps + BESIDE
+        command, steps = [str(HERE / "breakdown.py"), *places, *command], steps + beside(steps)
     command += ["--model", str(plan.checkpoints / model), "--data", str(plan.data)]
     sizes = {"--cap": plan.cap_gib, "--warm": plan.warm, "--steps": steps}
     words = [word for name, value in sizes.items() for word in (name, f"{value:g}")]
@@ -220,6 +220,8 @@ def _said(found: dict[str, Any]) -> str:
     result = found["result"] or {}
     rates = {"tok_s": "tokens/s", "tflops": "TFLOP/s"}
     said = [f"{result[name]:,.0f} {unit}" for name, unit in rates.items() if result.get(name)]
+    if "breakdown" in result:
+        said = [f"{result['breakdown']['step_s']:.3f} s per step"]
     return f"{(said or [found['error']])[0]} ({found['wall_s']:.0f} s)"
 
 

@@ -100,26 +100,32 @@ class FakeTrace:
 
 
 def test_the_steps_are_taken_apart_after_the_warm_ones(script, monkeypatch):
-    """8 pass; the 9th warms the profiler up, 10 to 13 count; 14 warms it up again, 15 is the
-    host's."""
+    """8 pass, 9 to 12 are timed. 13 warms the profiler up, 14 and 15 are discarded; 16 warms it up
+    again, 17 to 20 count; so does 21, and 22 is the host's."""
     monkeypatch.setattr(FakeTrace, "log", [])
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(script, "_now", lambda: clock.now)
     watching, seen = script.Watch(after=8, steps=4, trace=FakeTrace), {}
-    for step in range(1, 17):
+    for step in range(1, 24):
+        clock.now += 2.5
         watching.step_ended()
         seen[step], FakeTrace.log[:] = list(FakeTrace.log), []
-        assert (watching.result is not None) == (step >= 15)
+        assert (watching.result is not None) == (step >= 8 + 4 + script.beside(4))
     assert {step: log for step, log in seen.items() if log} == {
-        8: [("start", False)],
-        9: [("begin", False)],
-        13: [("end", False), ("start", True)],
-        14: [("begin", True)],
-        15: [("end", True)],
+        12: [("start", False)],
+        13: [("begin", False)],
+        15: [("end", False), ("start", False)],
+        16: [("begin", False)],
+        20: [("end", False), ("start", True)],
+        21: [("begin", True)],
+        22: [("end", True)],
     }
-    assert watching.result["step_s"] == 3.0 and watching.result["launches"] == 0.25
-    assert watching.result["parts"]["products"] == watching.result["parts"]["waiting"] == 1.5
-    assert watching.result["kernels"][0]["part"] == "products"
-    host = [{"name": "aten::mm", "calls": 1.0, "s": 2.0, "longest_s": 2.0}]
-    assert watching.result["host"] == host and watching.result["host_step_s"] == 12.0
+    found = watching.result
+    assert (found["untraced_step_s"], found["step_s"], found["launches"]) == (2.5, 3.0, 0.25)
+    assert found["parts"]["products"] == found["parts"]["waiting"] == 1.5
+    assert found["kernels"][0]["part"] == "products"
+    assert found["host"] == [{"name": "aten::mm", "calls": 1.0, "s": 2.0, "longest_s": 2.0}]
+    assert found["host_step_s"] == 12.0
 
 
 def test_the_steps_of_any_optimiser_are_seen(script):
@@ -141,8 +147,9 @@ def test_without_a_gpu_there_is_one_clear_sentence(script, monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    watching = script.Watch(after=1, steps=1)
     with pytest.raises(RuntimeError, match="taken apart on an NVIDIA GPU, and there is none"):
-        script.Trace(host=False)
+        watching.step_ended()
 
 
 @pytest.mark.parametrize("result", [None, {"step_s": 1.0}])
@@ -187,7 +194,7 @@ def test_no_rate_is_measured_and_every_arm_is_watched_for_the_steps_that_count(p
     _, *peer = bench.command_of("unsloth-varlen", model="phi-2", plan=made)
     script = [str(BENCHMARKS / "varlen_peer.py"), "--arm", "unsloth"]
     assert peer[:8] == [str(BENCHMARKS / "breakdown.py"), "--after", "8", "--steps", "4", *script]
-    assert peer[-6:] == ["--cap", "24", "--warm", "8", "--steps", "7"]
+    assert peer[-6:] == ["--cap", "24", "--warm", "8", "--steps", "14"]
     _, *ours = bench.command_of(OURS, model="phi-2", plan=made)
     assert ours[:4] == [str(BENCHMARKS / "arm_finetune.py"), "--key", "phi-2", "--breakdown"]
     assert ours[-4:] == ["--warm", "8", "--steps", "4"]
@@ -205,7 +212,7 @@ def test_our_own_arm_runs_the_steps_that_are_watched(monkeypatch, tmp_path):
     found = arm.run(SimpleNamespace(**options, set=[], breakdown=True), folder=tmp_path)
     assert found == {"breakdown": {"step_s": 1.0}}
     assert asked["watched"] == {"after": 8, "steps": 4}
-    assert asked["changes"]["train.max_steps"] == 15
+    assert asked["changes"]["train.max_steps"] == 22
 
 
 def test_lines_and_tables_have_names_of_their_own(tmp_path):
@@ -221,6 +228,7 @@ def test_lines_and_tables_have_names_of_their_own(tmp_path):
 
 SEEN = {
     "steps": 4,
+    "untraced_step_s": 1.75,
     "step_s": 2.0,
     "parts": dict.fromkeys(breakdown.PARTS, 0.0)
     | {"products": 0.5, "attention": 1.0, "waiting": 0.5},
@@ -261,7 +269,8 @@ def test_the_table_has_shares_of_the_step_in_the_order_of_models_and_arms():
         0.25,
         0.25,
     )
-    assert (row["steps"], row["launches"], row["note"]) == (4, 7777.0, "")
+    assert (row["steps"], row["untraced_step_s"], row["launches"]) == (4, 1.75, 7777.0)
+    assert row["note"] == ""
 
 
 def test_an_arm_that_failed_is_blank_with_its_reason():

@@ -22,7 +22,8 @@ LINES = "breakdown.jsonl"
 """The file of lines, below results/performance/."""
 PARTS = ("products", "attention", "unpacking", "optimiser", "other", "copies", "waiting")
 """Parts of a step, in drawing order."""
-COLUMNS = ("model", "arm", "steps", "step_s", *PARTS, "launches", "note")
+SECONDS = ("untraced_step_s", "step_s")
+COLUMNS = ("model", "arm", "steps", *SECONDS, *PARTS, "launches", "note")
 
 
 def table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -32,8 +33,9 @@ def table(rows: Iterable[Row]) -> pd.DataFrame:
         rows: Lines of the benchmark, in the order in which they were written.
 
     Returns:
-        Columns `COLUMNS`, unrounded: seconds of a step, shares of it by part (their sum is 1), and
-        how many kernels and copies a step has. A run that failed is blank, and `note` says why.
+        Columns `COLUMNS`, unrounded: seconds of a step that no profiler saw and of one that it did,
+        shares of the latter by part (their sum is 1), and how many kernels and copies it has. A run
+        that failed is blank, and `note` says why.
 
     Raises:
         SettingError: If the rows do not belong in one table.
@@ -54,14 +56,12 @@ def table(rows: Iterable[Row]) -> pd.DataFrame:
 
 def _line(row: Row) -> dict[str, Any]:
     if row["status"] != "ok":
-        blank = dict.fromkeys(("step_s", *PARTS, "launches"), math.nan)
+        blank = dict.fromkeys((*SECONDS, *PARTS, "launches"), math.nan)
         return {**blank, "steps": 0, "note": f"no result: {row['error']}"}
     seen = row["result"]["breakdown"]
     return {
-        "steps": seen["steps"],
-        "step_s": seen["step_s"],
+        **{name: seen[name] for name in ("steps", *SECONDS, "launches")},
         **{part: seen["parts"][part] / seen["step_s"] for part in PARTS},
-        "launches": seen["launches"],
         "note": "",
     }
 
