@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="JSONL of instruction, input, output")
     parser.add_argument("--cap", type=float, default=24.0, help="GiB this process may take")
     parser.add_argument("--steps", type=int, default=12, help="optimiser steps that are timed")
-    parser.add_argument("--warm", type=int, default=8, help="steps before them")
+    parser.add_argument("--warm", type=int, default=12, help="steps before them")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE",
         help="change one setting of the study, as train.batch_size=64; repeatable",

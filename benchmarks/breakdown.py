@@ -22,7 +22,6 @@ PARTS = {
     "attention": re.compile(r"flash|fmha|sdpa|cudnn::fusion"),
     "products": re.compile(r"gemm|nvjet|cutlass|cublas"),
     "unpacking": re.compile(r"dequant", re.IGNORECASE),
-    "optimiser": re.compile(r"kOptimizer"),
 }
 """By part of a step, how the names of its kernels are told; the first that fits counts."""
 DISCARDED = 2

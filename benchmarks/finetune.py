@@ -59,8 +59,8 @@ class Plan:
     delete: bool = False
     """Delete a random checkpoint after its arms."""
     cap_gib: float = 24.0
-    warm: int = 8
-    """Optimiser steps before those that are timed. Unsloth compiles for Phi-2 up to its fifth."""
+    warm: int = 12
+    """Optimiser steps before those that are timed. Unsloth's are slow on Phi-2 up to its 12th."""
     steps: int = 12
     """Optimiser steps that are timed."""
     repeats: int = 1
@@ -250,7 +250,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--delete", action="store_true", help="delete a random checkpoint after its arms")
     add("--cap", type=float, default=24.0, metavar="GIB", help="GiB of the GPU per process: 24")
-    add("--warm", type=int, default=8, help="optimiser steps that are not timed: 8")
+    add("--warm", type=int, default=12, help="optimiser steps that are not timed: 12")
     add("--steps", type=int, default=12, help="optimiser steps that are: 12")
     add("--repeats", type=int, default=1, help="rounds of all arms: 1")
     add("--timeout", type=float, default=1200.0, metavar="S", help="seconds per run: 1200")

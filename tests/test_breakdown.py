@@ -11,6 +11,7 @@ import pytest
 from alpaca_lab import breakdown, performance
 from alpaca_lab.arms import ARMS, OURS
 from alpaca_lab.config import SettingError
+from alpaca_lab.store import RecordError
 from benchmark_scripts import BENCHMARKS, load
 
 NAMES = {arm.key: arm.name for arm in ARMS}
@@ -38,7 +39,7 @@ def script():
         ("triton_poi_fused__scaled_dot_product_cudnn_attention__to_copy_where_4", "other"),
         ("void kDequantizeBlockwise<__nv_bfloat16, 512, 64, 8, 2>(float*)", "unpacking"),
         ("_nf4_dequant_kernel", "unpacking"),
-        ("void kOptimizerStatic8bit2StateBlockwise<float, 0, 256, 1>(float*)", "optimiser"),
+        ("void kOptimizerStatic8bit2StateBlockwise<float, 0, 256, 1>(float*)", "other"),
         ("Memcpy DtoH (Device -> Pinned)", "copies"),
         ("Memset (Device)", "copies"),
         ("void at::native::vectorized_elementwise_kernel<8, GeluCUDAKernelImpl>", "other"),
@@ -183,7 +184,7 @@ def plan(tmp_path):
     data.write_text("{}\n")
     folders = {"data": data, "checkpoints": tmp_path}
     made = bench.Plan(
-        models=("phi-2",), arms=("unsloth-varlen", OURS), steps=4, breakdown=True, **folders
+        models=("phi-2",), arms=("unsloth-varlen", OURS), warm=8, steps=4, breakdown=True, **folders
     )
     return bench, made
 
@@ -306,3 +307,26 @@ def test_the_same_lines_give_the_same_table_and_figure(tmp_path):
     assert (tmp_path / "a" / "breakdown.png").read_bytes().startswith(b"\x89PNG\r\n")
     read = pd.read_csv(tmp_path / "a" / "breakdown.csv", keep_default_na=False)
     assert tuple(read.columns) == breakdown.COLUMNS
+
+
+# What is on record
+
+
+def test_the_committed_table_follows_from_the_committed_lines(tmp_path):
+    breakdown.write(tmp_path, breakdown.load())
+    committed = BENCHMARKS.parent / "results" / "performance" / "breakdown.csv"
+    assert (tmp_path / "breakdown.csv").read_text() == committed.read_text()
+
+
+def test_a_folder_without_lines_says_what_leaves_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(performance, "RESULTS", tmp_path)
+    with pytest.raises(RecordError, match=r"no breakdown\.jsonl .*finetune\.py --breakdown"):
+        breakdown.load()
+
+
+def test_unsloth_packed_spends_its_step_in_attention_and_two_rows_a_pass_in_waiting():
+    """What notebook 06 says of the committed lines."""
+    frame = breakdown.table(breakdown.load()).set_index("arm")
+    assert frame.loc[NAMES["unsloth-packed"], "attention"] > 0.5
+    assert (frame.loc[[NAMES["transformers"], NAMES["unsloth"]], "waiting"] > 0.9).all()
+    assert frame.loc[NAMES[OURS], "products"] > 0.5

@@ -15,15 +15,25 @@ from .arms import ARMS
 from .config import require
 from .pages import render_breakdown
 from .performance import Row, conditions, latest
+from .performance import load as load_lines
 from .profiles import MODELS
 from .store import write_atomically
 
 LINES = "breakdown.jsonl"
 """The file of lines, below results/performance/."""
-PARTS = ("products", "attention", "unpacking", "optimiser", "other", "copies", "waiting")
+PARTS = ("products", "attention", "unpacking", "other", "copies", "waiting")
 """Parts of a step, in drawing order."""
 SECONDS = ("untraced_step_s", "step_s")
 COLUMNS = ("model", "arm", "steps", *SECONDS, *PARTS, "launches", "note")
+
+
+def load(name: str = "performance") -> list[Row]:
+    """Return the lines of a folder below results/ that belong in one table.
+
+    Raises:
+        RecordError: If nothing was taken apart there.
+    """
+    return load_lines(name, lines=LINES, command="benchmarks/finetune.py --breakdown")
 
 
 def table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -76,8 +86,8 @@ def longest(rows: Iterable[Row], model: str, arm: str, *, side: str = "kernels")
         side: "kernels", on the GPU, or "host", what the host did without what it called.
 
     Returns:
-        name; calls per step; ms per step, all calls together; longest_ms, of one call; of kernels
-        the part too. The host's step is one that was recorded with its operators, which makes it
+        ms per step, all calls together; calls per step; longest_ms, of one call; of kernels, their
+        part; name. The host's step is one that was recorded with its operators, which makes it
         longer.
 
     Raises:
@@ -88,11 +98,10 @@ def longest(rows: Iterable[Row], model: str, arm: str, *, side: str = "kernels")
         bool(runs) and runs[-1]["status"] == "ok",
         f"{arm} of {model} was not taken apart: run benchmarks/finetune.py --breakdown",
     )
-    entries = runs[-1]["result"]["breakdown"][side]
-    frame = pd.DataFrame(entries)
-    for name, seconds in (("ms", "s"), ("longest_ms", "longest_s")):
-        frame[name] = 1e3 * frame.pop(seconds)
-    return frame
+    frame = pd.DataFrame(runs[-1]["result"]["breakdown"][side])
+    frame = frame.assign(ms=1e3 * frame["s"], longest_ms=1e3 * frame["longest_s"])
+    part = ["part"] if side == "kernels" else []
+    return frame[["ms", "calls", "longest_ms", *part, "name"]]
 
 
 def write(folder: Path, rows: Sequence[Row]) -> pd.DataFrame:

@@ -122,19 +122,22 @@ def finetunes(rows: Iterable[Row]) -> pd.DataFrame:
     )
 
 
-def load(name: str = "performance", *, lines: str = LINES) -> list[Row]:
+def load(
+    name: str = "performance", *, lines: str = LINES, command: str = "benchmarks/finetune.py"
+) -> list[Row]:
     """Return the lines of a benchmark's folder below results/ that belong in one table.
 
     Args:
         name: The folder.
-        lines: The file in it, such as `breakdown.LINES`.
+        lines: The file in it.
+        command: What leaves that file.
 
     Raises:
         RecordError: If nothing was run there.
     """
     path = RESULTS / name / lines
     if not path.is_file():
-        raise RecordError(f"no {lines} in {path.parent}: run benchmarks/finetune.py")
+        raise RecordError(f"no {lines} in {path.parent}: run {command}")
     return alike(read_lines(path))
 
 
@@ -234,7 +237,7 @@ def _notes(arm: Arm, runs: Sequence[Row], *, share: float | None, tflops: float)
     results = [row["result"] for row in runs if row["status"] == "ok"]
     notes = [_recomputing(share)]
     if len(runs) > 1:
-        notes.append(f"median of {len(results)} runs")
+        notes.append(f"median of {len(results)} runs{_spread(results)}")
     if failed:
         notes.append(f"{len(failed)} of {len(runs)} runs failed: {failed[-1]['error']}")
     if math.isnan(tflops):
@@ -247,6 +250,11 @@ def _notes(arm: Arm, runs: Sequence[Row], *, share: float | None, tflops: float)
     if lost:
         notes.append(f"ADAPTER NOT RELOADED: {lost[-1].get('reload_error') or 'not tried'}")
     return notes
+
+
+def _spread(results: Sequence[Mapping[str, Any]]) -> str:
+    speeds = [result["tok_s"] for result in results if result.get("tok_s") is not None]
+    return f", {min(speeds):,.0f} to {max(speeds):,.0f}" if len(speeds) > 1 else ""
 
 
 def _recomputing(share: float | None) -> str:

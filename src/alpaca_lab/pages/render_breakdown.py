@@ -12,7 +12,6 @@ NAMES = {
     "products": "matrix products",
     "attention": "attention",
     "unpacking": "4-bit weights unpacked",
-    "optimiser": "optimiser",
     "other": "other kernels",
     "copies": "copies alone",
     "waiting": "the GPU waits",
@@ -21,7 +20,6 @@ COLOURS = {
     "products": colour(0),
     "attention": colour(1),
     "unpacking": colour(2),
-    "optimiser": colour(4),
     "other": colour(9),
     "copies": colour(5),
     "waiting": to_rgb("0.85"),
@@ -45,7 +43,7 @@ def figure(frame: pd.DataFrame, *, parts: Sequence[str], titles: Mapping[str, st
     with style():
         drawn = canvas(
             9,
-            1.6 + sum(0.9 + 0.36 * count for count in arms),
+            1.7 + sum(0.9 + 0.36 * count for count in arms),
             title="Where a step goes: shares of its time",
             caption="Beside a bar: seconds per step, and kernels and copies started in it. "
             "Steps of different arms are of different size.",
@@ -53,8 +51,9 @@ def figure(frame: pd.DataFrame, *, parts: Sequence[str], titles: Mapping[str, st
         plots = drawn.subplots(len(titles), 1, squeeze=False, height_ratios=arms)[:, 0]
         for plot, key in zip(plots, titles, strict=True):
             _panel(plot, frame[frame["model"] == key], parts=parts, title=titles[key])
-        handles, labels = plots[0].get_legend_handles_labels()
-        drawn.legend(handles, labels, loc="outside upper right", ncols=4, frameon=False, fontsize=9)
+        plots[0].legend(
+            loc="lower left", bbox_to_anchor=(-0.01, 1.12), ncols=3, frameon=False, fontsize=9
+        )
         plots[-1].set_xlabel("share of a step's time")
         return png(drawn)
 
