@@ -1,4 +1,4 @@
-"""A peer's script, unmodified, with its last steps taken apart: kernels, copies, waiting.
+"""A peer's script, unmodified, with some steps taken apart: kernels, copies, waiting.
 
 Some steps are only timed; torch's profiler then sees the GPU alone for as many, and the host's
 operators in one more. Prints one RESULT line of JSON after the script's own.
@@ -25,8 +25,9 @@ PARTS = {
 }
 """By part of a step, how the names of its kernels are told; the first that fits counts."""
 DISCARDED = 2
-"""Steps of a first trace, which meets every kernel for the first time and takes seconds longer."""
-LONGEST_LIST = 12
+"""Steps of a first trace, in which the profiler meets each kernel for the first time."""
+LISTED, NAME = 12, 160
+"""How many kernels and operators a result names, and by how many characters."""
 
 
 class Span(NamedTuple):
@@ -86,10 +87,10 @@ def longest(calls: Iterable[tuple[str, float]], *, steps: int) -> list[dict[str,
     by_name = defaultdict(list)
     for name, microseconds in calls:
         by_name[name].append(microseconds)
-    first = sorted(by_name.items(), key=lambda entry: -sum(entry[1]))[:LONGEST_LIST]
+    first = sorted(by_name.items(), key=lambda entry: -sum(entry[1]))[:LISTED]
     return [
         {
-            "name": name[:160],
+            "name": name,
             "calls": len(times) / steps,
             "s": sum(times) / 1e6 / steps,
             "longest_s": max(times) / 1e6,
@@ -129,11 +130,11 @@ def described(
         "parts": {part: value / 1e6 / steps for part, value in parts.items()},
         "launches": len(spans) / steps,
         "kernels": [
-            {**entry, "part": part_of(entry["name"])}
+            {**entry, "name": entry["name"][:NAME], "part": part_of(entry["name"])}
             for entry in longest(((s.name, s.end - s.start) for s in spans), steps=steps)
         ],
         "host_step_s": host_wall,
-        "host": longest(calls, steps=1),
+        "host": [{**entry, "name": entry["name"][:NAME]} for entry in longest(calls, steps=1)],
     }
 
 

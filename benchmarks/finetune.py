@@ -82,6 +82,10 @@ class Plan:
         )
         require(self.data.is_file(), f"no such file: {self.data}")
         require(self.repeats >= 1 and self.steps >= 1, "repeats and steps must be at least 1")
+        require(
+            not self.breakdown or self.repeats == 1,
+            "steps are taken apart once per arm: leave out --repeats",
+        )
 
     def runs(self, model: str) -> Iterator[tuple[str, int]]:
         """Yield (arm, repeat) of a model, round by round, the matrix rate first if it is timed."""

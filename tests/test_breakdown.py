@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -70,12 +71,19 @@ def test_the_parts_that_are_measured_are_those_of_the_table(script):
 
 
 def test_the_longest_come_first_with_calls_and_seconds_per_step(script):
-    calls = [("a", 1e6), ("b", 3e6), ("a", 4e6), ("c" * 999, 1.0)]
+    calls = [("a", 1e6), ("b", 3e6), ("a", 4e6), ("c", 1.0)]
     found = script.longest(calls, steps=2)
     assert found[0] == {"name": "a", "calls": 1.0, "s": 2.5, "longest_s": 4.0}
-    assert [entry["name"][:1] for entry in found] == ["a", "b", "c"]
-    assert len(found[2]["name"]) == 160
+    assert [entry["name"] for entry in found] == ["a", "b", "c"]
     assert len(script.longest([(str(i), 1.0) for i in range(99)], steps=1)) == 12
+
+
+def test_a_long_name_is_told_by_its_end_and_listed_by_its_beginning(script):
+    spans, calls = [script.Span("x" * 200 + "gemm", 0, 1e6)], [script.Call("y" * 200, 1.0)]
+    times = {"untraced": 2.0, "wall": 2.0, "host_wall": 2.0}
+    found = script.described(spans, calls, **times, steps=1)
+    assert found["kernels"][0]["part"] == "products" and found["parts"]["products"] == 1.0
+    assert [found[side][0]["name"] for side in ("kernels", "host")] == ["x" * 160, "y" * 160]
 
 
 class FakeTrace:
@@ -199,6 +207,12 @@ def test_no_rate_is_measured_and_every_arm_is_watched_for_the_steps_that_count(p
     _, *ours = bench.command_of(OURS, model="phi-2", plan=made)
     assert ours[:4] == [str(BENCHMARKS / "arm_finetune.py"), "--key", "phi-2", "--breakdown"]
     assert ours[-4:] == ["--warm", "8", "--steps", "4"]
+
+
+def test_one_run_of_each_arm_is_taken_apart(plan):
+    _, made = plan
+    with pytest.raises(SettingError, match="once per arm: leave out --repeats"):
+        replace(made, repeats=2)
 
 
 def test_our_own_arm_runs_the_steps_that_are_watched(monkeypatch, tmp_path):
