@@ -206,13 +206,13 @@ class Watch:
     def __init__(self, *, after: int, steps: int, trace: Callable[..., Any] = Trace) -> None:
         self.steps, self.done = steps, 0
         self.result: dict[str, Any] | None = None
-        self._script = self._watch(after, trace)
-        next(self._script)
+        self._course = self._watch(after, trace)
+        next(self._course)
 
     def step_ended(self, *_: Any) -> None:
         """Be told after each optimiser step."""
         self.done += 1
-        next(self._script, None)
+        next(self._course, None)
 
     def _watch(self, after: int, trace: Callable[..., Any]) -> Iterator[None]:
         """Do what is due after each step; every `yield` is a step."""
@@ -264,7 +264,7 @@ def main() -> None:
     watching = watch(after=options.after, steps=options.steps)
     sys.argv = [str(options.script), *options.arguments]
     runpy.run_path(str(options.script), run_name="__main__")
-    # Without a result the script has said why, in a RESULT line of its own.
+    # Without a result the script's own RESULT line stays the last: it says why, where it knows.
     if watching.result:
         print("RESULT", json.dumps({"breakdown": watching.result}), flush=True)
 

@@ -224,9 +224,9 @@ def _said(found: dict[str, Any]) -> str:
     result = found["result"] or {}
     rates = {"tok_s": "tokens/s", "tflops": "TFLOP/s"}
     said = [f"{result[name]:,.0f} {unit}" for name, unit in rates.items() if result.get(name)]
-    if "breakdown" in result:
+    if result.get("breakdown"):
         said = [f"{result['breakdown']['step_s']:.3f} s per step"]
-    return f"{(said or [found['error']])[0]} ({found['wall_s']:.0f} s)"
+    return f"{(said or [found['error'] or 'no result'])[0]} ({found['wall_s']:.0f} s)"
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -278,12 +278,8 @@ def test_the_table_has_shares_of_the_step_in_the_order_of_models_and_arms():
         ("phi-2", NAMES["unsloth-packed"]),
     ]
     row = frame.iloc[2]
-    assert (row["step_s"], row["attention"], row["products"], row["waiting"]) == (
-        2,
-        0.5,
-        0.25,
-        0.25,
-    )
+    shares = row[["attention", "products", "waiting"]].tolist()
+    assert (row["step_s"], shares) == (2.0, [0.5, 0.25, 0.25])
     assert (row["steps"], row["untraced_step_s"], row["launches"]) == (4, 1.75, 7777.0)
     assert row["note"] == ""
 
@@ -292,6 +288,15 @@ def test_an_arm_that_failed_is_blank_with_its_reason():
     row = breakdown.table(LINES).iloc[1]
     assert row["note"] == "no result: ValueError: a$b" and row["steps"] == 0
     assert all(math.isnan(row[name]) for name in ("step_s", "launches", *breakdown.PARTS))
+
+
+@pytest.mark.parametrize("result", [{"breakdown": None}, {"tok_s": 10.0}])
+def test_an_arm_that_trained_too_few_steps_is_blank_with_its_reason(result):
+    short = line("unsloth") | {"result": result}
+    row = breakdown.table([short]).iloc[0]
+    assert row["note"] == "no result: the training ended before its steps were taken apart"
+    with pytest.raises(SettingError, match="was not taken apart"):
+        breakdown.longest([short], "phi-2", "unsloth")
 
 
 def test_what_was_run_again_counts_and_other_conditions_are_refused():

@@ -5,14 +5,14 @@ their result holds "breakdown", which benchmarks/breakdown.py describes. Nothing
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from .arms import ARMS
-from .config import require
+from .config import SettingError
 from .pages import render_breakdown
 from .performance import Row, conditions, latest
 from .performance import load as load_lines
@@ -64,11 +64,17 @@ def table(rows: Iterable[Row]) -> pd.DataFrame:
     )
 
 
+def _seen(row: Row) -> Mapping[str, Any] | None:
+    """Return what was seen of an arm's steps; None where it failed or trained too few."""
+    return (row["result"] or {}).get("breakdown")
+
+
 def _line(row: Row) -> dict[str, Any]:
-    if row["status"] != "ok":
+    seen = _seen(row)
+    if seen is None:
         blank = dict.fromkeys((*SECONDS, *PARTS, "launches"), math.nan)
-        return {**blank, "steps": 0, "note": f"no result: {row['error']}"}
-    seen = row["result"]["breakdown"]
+        why = row["error"] or "the training ended before its steps were taken apart"
+        return {**blank, "steps": 0, "note": f"no result: {why}"}
     return {
         **{name: seen[name] for name in ("steps", *SECONDS, "launches")},
         **{part: seen["parts"][part] / seen["step_s"] for part in PARTS},
@@ -93,12 +99,12 @@ def longest(rows: Iterable[Row], model: str, arm: str, *, side: str = "kernels")
     Raises:
         SettingError: If that arm has no result.
     """
-    runs = [row for row in latest(rows) if (row["model"], row["arm"]) == (model, arm)]
-    require(
-        bool(runs) and runs[-1]["status"] == "ok",
-        f"{arm} of {model} was not taken apart: run benchmarks/finetune.py --breakdown",
-    )
-    frame = pd.DataFrame(runs[-1]["result"]["breakdown"][side])
+    runs = [_seen(row) for row in latest(rows) if (row["model"], row["arm"]) == (model, arm)]
+    if not runs or runs[-1] is None:
+        raise SettingError(
+            f"{arm} of {model} was not taken apart: run benchmarks/finetune.py --breakdown"
+        )
+    frame = pd.DataFrame(runs[-1][side])
     frame = frame.assign(ms=1e3 * frame["s"], longest_ms=1e3 * frame["longest_s"])
     part = ["part"] if side == "kernels" else []
     return frame[["ms", "calls", "longest_ms", *part, "name"]]

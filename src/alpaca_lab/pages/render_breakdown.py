@@ -1,6 +1,8 @@
 """The figure of where a finetuning step goes, from `breakdown.table`."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -86,7 +88,8 @@ def _panel(plot: Axes, rows: pd.DataFrame, *, parts: Sequence[str], title: str) 
     plot.grid(visible=False, axis="y")
 
 
-def _said(row: Mapping[str, object]) -> str:
+def _said(row: Mapping[str, Any]) -> str:
+    """What stands beside a bar: seconds and launches, or the beginning of why there is none."""
     if pd.isna(row["step_s"]):
-        return str(row["note"])[:60]
+        return shorten(row["note"], 64, placeholder=" ...")
     return f"{row['step_s']:.2f} s, {row['launches']:,.0f}"

@@ -1,7 +1,7 @@
 """The finetuning benchmark's page and figure, from `performance.table`. Only here it is rounded."""
 
 from collections.abc import Mapping
-from textwrap import wrap
+from textwrap import shorten, wrap
 from typing import Any
 
 import pandas as pd
@@ -168,8 +168,7 @@ def _panel(plot: Axes, rows: pd.DataFrame, *, title: str) -> None:
 def _said(row: Mapping[str, Any]) -> str:
     """What stands beside a bar: speed and memory, or the beginning of why there is none."""
     if pd.isna(row["tok_s"]):
-        note = row["note"]
-        return note if len(note) <= 60 else f"{note[:60].rsplit(' ', 1)[0]} ..."
+        return shorten(row["note"], 64, placeholder=" ...")
     peak = "" if pd.isna(row["peak_gib"]) else f" ({number(row['peak_gib'], decimals=1)} GiB)"
     return f"{count(round(row['tok_s']))}{peak}"
 
