@@ -116,12 +116,13 @@ def test_answers_do_not_depend_on_slots_order_or_company(model):
 
 def test_logits_are_the_same_bits_whatever_shares_the_batch(model, monkeypatch):
     """Stronger than equal tokens: with S fixed, not one bit of a busy row's logits differs."""
-    import alpaca_lab.slots as module
+    import alpaca_lab.engine.engine as module
+    from alpaca_lab.sampling import row_key
 
     sample = module.next_tokens
 
     def logits_of(jobs, watched):
-        key, seen = module.row_key(0, watched.question, watched.repeat), []
+        key, seen = row_key(0, watched.question, watched.repeat), []
 
         def spy(logits, **settings):
             rows = (settings["keys"] == key) & ~settings["greedy"]
@@ -163,7 +164,8 @@ def test_settings_share_the_noise_and_repeats_do_not(llama):
 
 def test_noise_counts_positions_from_the_first_new_token(llama, monkeypatch):
     """So that a change to the prompt's wording leaves an answer's noise as it is."""
-    import alpaca_lab.slots as module
+    import alpaca_lab.engine.engine as module
+    from alpaca_lab.sampling import row_key
 
     sample, seen = module.next_tokens, []
 
@@ -175,7 +177,7 @@ def test_noise_counts_positions_from_the_first_new_token(llama, monkeypatch):
     three = {"three": DecodeSetting(do_sample=True, max_new_tokens=3)}
     jobs = jobs_for(random_prompts(9), settings=three, repeats=1)
     list(decode(llama, jobs, slots=1, eos_token_id=-5, seed=6))
-    assert seen == [([module.row_key(6, "q0", 0)], [n]) for n in range(3)]
+    assert seen[8:] == [([row_key(6, "q0", 0)], [n]) for n in range(3)]  # 8 rows read the prompt
 
 
 def test_eos_ends_an_answer_and_the_budget_cuts_it(llama):
@@ -207,19 +209,45 @@ def test_a_budget_of_one_gives_one_token(llama):
     assert {n for _, n, _ in found.values()} == {1}
 
 
-def test_each_prompt_is_prefilled_once_for_all_its_answers(llama, monkeypatch):
-    import alpaca_lab.slots as module
+def test_each_prompt_is_read_once_for_all_its_answers(llama):
+    steps, prompts = [], random_prompts(5, 9, 17)
+    jobs = jobs_for(prompts)
+    done = list(decode(llama, jobs, slots=2, eos_token_id=EOS, seed=0, watch=steps.append))
+    assert sum(step.read for step in steps) == 4 + 8 + 16  # each answer reads the last for itself
+    assert sum(step.drawn for step in steps) == sum(answer.n_new_tokens for answer in done)
 
-    prefill, seen = module._prefill, []
 
-    def counting(model, prompt_ids):
-        seen.append(prompt_ids)
-        return prefill(model, prompt_ids)
+def test_rows_without_an_answer_read_prompts_so_that_almost_none_is_idle(llama):
+    steps = []
+    jobs = jobs_for(random_prompts(*LENGTHS * 3))
+    list(decode(llama, jobs, slots=8, eos_token_id=EOS, seed=0, watch=steps.append))
+    busy = sum(step.drawn + step.read for step in steps)
+    assert busy / sum(step.size for step in steps) > 0.95
 
-    monkeypatch.setattr(module, "_prefill", counting)
-    prompts = random_prompts(5, 9, 17)
-    answers(llama, jobs_for(prompts), slots=2)
-    assert seen == prompts
+
+def test_a_pool_too_small_for_all_makes_answers_wait_and_changes_none(model):
+    """The youngest gives its columns back, and reads its own tokens again later."""
+    jobs = jobs_for(random_prompts(*LENGTHS))
+    expected = answers(model, jobs, slots=7)
+    for columns in (111, 150):  # the longest text has 60 + 50 tokens
+        steps = []
+        done = decode(
+            model, jobs, slots=7, eos_token_id=EOS, seed=0, columns=columns + 10, watch=steps.append
+        )
+        found = {
+            (f.job.question, f.job.cell, f.job.repeat): (f.ids, f.n_new_tokens, f.finish_reason)
+            for f in done
+        }
+        assert found == expected
+        assert max(step.used for step in steps) <= columns + 9
+        assert sum(step.read for step in steps) > sum(LENGTHS) - len(LENGTHS)  # some read again
+
+
+def test_a_job_longer_than_the_pool_is_refused_by_name(llama):
+    jobs = jobs_for([(5,) * 25], settings={"greedy": SETTINGS["greedy"]})  # 25 + 40 = 65
+    with pytest.raises(SettingError, match="question q0, cell greedy.*64 tokens that this GPU"):
+        next(decode(llama, jobs, slots=1, eos_token_id=EOS, seed=0, columns=65))
+    assert list(decode(llama, jobs, slots=1, eos_token_id=EOS, seed=0, columns=66))
 
 
 def test_answers_come_as_they_finish_not_at_the_end(llama):

@@ -1,137 +1,329 @@
-"""Beam search, by Transformers' own `generate`, with nothing left to a default.
+"""Beam search over the rows of the engine: the search of Transformers, many questions side by side.
 
-Beams share no noise and are reordered at every step, so they gain little from slots; here the
-library's search serves as it is. Prompts of like length share a batch, padded on the left.
+The beams of a question are a group of slots. A step gives each group its 2 K best continuations, K
+being the width, and the search decides as Transformers does with length_penalty 1 and
+early_stopping False: which K go on, which have ended, and whether one that goes on can still beat
+those that have. A group that is done makes room for the next question at once.
+
+Beams share no noise, and all but their last tokens: a beam is a row of the table of columns, and to
+go on from another beam is to copy that row. Keys and values never move. Columns that no beam of a
+group remembers any more are given back now and then; where the pool still runs dry, the youngest
+group gives up its columns and is searched anew later, which finds the same.
+
+The checkpoint's generation_config takes no part: nothing here has a default to inherit.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .config import DecodeSetting, SettingError, require
-from .slots import Finished, Job, finish
+import numpy as np
+
+from .config import require
+from .engine.texts import Text
+from .slots import Finished, Job, Step, Watch, finish, refuse_misfits, undefined
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig
+    from numpy.typing import NDArray
 
-UNDECIDING = {"max_length", "bos_token_id", "transformers_version", "_from_model_config"}
-"""Fields that a checkpoint may set (LLaMA-2 does) and that decide nothing: `max_new_tokens`
-overrides `max_length`, and a prompt brings its own BOS."""
+    from .engine.engine import Engine
+
+NEVER = np.float32(-1e9)
+"""The score of what must not be chosen, as Transformers has it."""
+SWEEP = 16
+"""After so many steps, columns that no beam remembers are given back."""
+RESERVE = 16
+"""A group is seated where so many columns are free for each beam."""
 
 
 def search(
-    model: Any, jobs: Sequence[Job], *, rows: int, eos_token_id: int, pad_token_id: int
+    model: Any,
+    jobs: Sequence[Job],
+    *,
+    rows: int,
+    eos_token_id: int,
+    columns: int | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Finished]:
-    """Search every job of one setting and yield the best beam of each.
+    """Search every job and yield the best beam of each.
 
     Args:
         model: A Transformers causal language model in eval mode.
-        jobs: Jobs of one setting.
-        rows: Beams decoded side by side, all prompts together; at least one prompt is taken.
+        jobs: Jobs of one width.
+        rows: Beams side by side, all prompts together; at least one prompt is taken.
         eos_token_id: The token that ends an answer.
-        pad_token_id: Fills the left of shorter prompts, where it is masked.
+        columns: Columns of the pool; None: as many as all rows can ever need.
+        watch: Called after each step.
 
     Yields:
-        One `Finished` per job, shortest prompts first. Where the GPU's memory does not hold even
-        one prompt's beams, its answer is empty and its `finish_reason` None.
+        One `Finished` per job, in the order in which they end.
 
     Raises:
-        SettingError: If the jobs differ in their setting, or a default of the checkpoint would
-            take part in the search.
+        SettingError: Before anything runs, if the jobs differ in their width, or one does not
+            fit the model's context or the pool.
+        FloatingPointError: If the model's logits hold NaN or infinity.
     """
+    from .engine.engine import Engine
+
     if not jobs:
         return
-    setting = jobs[0].setting
-    require(
-        all(job.setting == setting for job in jobs),
-        "beam search takes one setting at a time; call it once per cell",
-    )
-    config = explicit_config(model, setting, eos_token_id=eos_token_id, pad_token_id=pad_token_id)
-    by_length = sorted(jobs, key=lambda job: len(job.prompt_ids))
-    size = max(1, rows // setting.num_beams)
-    for start in range(0, len(by_length), size):
-        yield from _search_batch(model, by_length[start : start + size], config=config)
+    rows = max(rows, jobs[0].setting.num_beams)
+    if columns is None:
+        columns = rows * max(len(job.prompt_ids) + job.setting.max_new_tokens for job in jobs) + 1
+    engine = Engine(model, rows=rows, columns=columns)
+    yield from run(engine, jobs, eos_token_id=eos_token_id, watch=watch)
 
 
-def explicit_config(
-    model: Any, setting: DecodeSetting, *, eos_token_id: int, pad_token_id: int
-) -> GenerationConfig:
-    """Return the generation config of a setting, checked to be the one that will decode.
-
-    `generate` fills each unset field from the checkpoint's generation_config.json, and then from
-    the library. So it is asked to do that here, and what it resolves to is compared with the same
-    on a checkpoint that sets nothing.
-
-    Raises:
-        SettingError: If the checkpoint adds or changes a field.
-    """
-    from transformers import GenerationConfig
-
-    config = GenerationConfig(
-        **setting.generation_fields(),
-        use_cache=True,
-        eos_token_id=eos_token_id,
-        pad_token_id=pad_token_id,
-    )
-    # Private, and the only place where the library says what it will do.
-    resolved, _ = model._prepare_generation_config(config)
-    ours = {name: value for name, value in config.to_dict().items() if value is not None}
-    intended = GenerationConfig._get_default_generation_params() | ours
-    leaked = {
-        name: value
-        for name, value in resolved.to_dict().items()
-        # None, False and 0 are three spellings of "off".
-        if (value or None) != (intended.get(name) or None) and name not in UNDECIDING
-    }
-    if leaked:
-        raise SettingError(
-            f"the checkpoint's generation_config would take part in the search: {leaked}; "
-            "remove these fields from its generation_config.json"
-        )
-    return config
-
-
-def _search_batch(
-    model: Any, batch: Sequence[Job], *, config: GenerationConfig
+def run(
+    engine: Engine, jobs: Sequence[Job], *, eos_token_id: int, watch: Watch | None = None
 ) -> Iterator[Finished]:
-    import torch
+    """Search every job as `search` does, in an engine that outlives the call."""
+    if not jobs:
+        return
+    num_beams = jobs[0].setting.num_beams
+    require(
+        all(job.setting.num_beams == num_beams for job in jobs),
+        "beam search takes one width at a time; call it once per cell",
+    )
+    require(
+        num_beams <= engine.rows,
+        f"{num_beams} beams do not fit {engine.rows} rows; raise slots",
+    )
+    # Beams that part at their first token share nothing but the prompt.
+    refuse_misfits(jobs, limit=engine.limit, columns=engine.columns.count - 1, answers=num_beams)
+    engine.reset()
+    yield from _Loop(engine, jobs, eos_token_id=eos_token_id).answers(watch)
 
-    width = max(len(job.prompt_ids) for job in batch)
-    ids = torch.full((len(batch), width), config.pad_token_id)
-    mask = torch.zeros_like(ids)
-    for row, job in enumerate(batch):
-        ids[row, width - len(job.prompt_ids) :] = torch.tensor(job.prompt_ids)
-        mask[row, width - len(job.prompt_ids) :] = 1
-    try:
-        with torch.no_grad():
-            found = model.generate(
-                ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                generation_config=config,
+
+class Beams:
+    """One question's search: what goes on, and what has ended.
+
+    The decisions of `GenerationMixin._beam_search` of Transformers 5.17 for one prompt. Scores are
+    float32, as there.
+    """
+
+    def __init__(self, num_beams: int, *, budget: int, eos_token_id: int) -> None:
+        """Begin with one empty beam; the others score too low to be gone on from."""
+        self.num_beams, self.budget, self.eos_token_id = num_beams, budget, eos_token_id
+        self.scores = np.full(num_beams, NEVER)
+        """Summed log probabilities of the beams that go on, best first."""
+        self.scores[0] = 0
+        self.tokens = np.zeros((num_beams, budget), np.int32)
+        self.length = 0
+        """Tokens of each beam that goes on."""
+        self.parents = np.arange(num_beams)
+        """Which beam each goes on from."""
+        self.ended: list[tuple[np.float32, list[int]]] = []
+        """Mean log probability and tokens of the best beams that have ended, best first."""
+        self.is_open = True
+        """A beam that goes on can still become the best."""
+
+    def choose(self, scores: NDArray[np.float32], beams: NDArray, tokens: NDArray) -> None:
+        """Take one step.
+
+        Args:
+            scores: (2 num_beams,) of the best continuations, descending.
+            beams: Which beam each goes on from.
+            tokens: With which token.
+        """
+        self.length += 1
+        ends = (tokens == self.eos_token_id) | (self.length == self.budget)
+        before, length = self.tokens[:, : self.length - 1], np.float32(self.length)
+        just_ended = [
+            (scores[i] / length, [*before[beams[i]], tokens[i]])
+            for i in range(self.num_beams)
+            if ends[i]
+        ]
+        going_on = np.where(ends, scores + NEVER, scores)
+        best = np.argsort(-going_on, kind="stable")[: self.num_beams]
+        self.scores, self.parents = going_on[best], beams[best]
+        self.tokens = self.tokens[self.parents]
+        self.tokens[:, self.length - 1] = tokens[best]
+        # Of equals the earlier comes first, and `sorted` keeps their order.
+        both = sorted([*self.ended, *just_ended], key=lambda beam: -beam[0])
+        self.ended = both[: self.num_beams]
+        worst = self.ended[-1][0] if len(self.ended) == self.num_beams else NEVER
+        self.is_open = bool(self.scores[0] / np.float32(self.length) > worst) and not ends.all()
+
+    @property
+    def best(self) -> list[int]:
+        """The tokens of the best beam that has ended, EOS included."""
+        return [int(token) for token in self.ended[0][1]]
+
+
+@dataclass(eq=False)  # one question is another than its like
+class _Group:
+    """A question, its prompt and its beams."""
+
+    job: Job
+    text: Text | None = None
+    """What holds the prompt's columns, while it has any."""
+    seats: NDArray[np.int32] | None = None
+    """The slots of its beams, while it has any."""
+    beams: Beams | None = None
+    owned: NDArray[np.int32] | None = None
+    """Columns of its beams, remembered or not."""
+    order: int = 0
+    """The how manyth to be seated: the highest is the youngest."""
+
+    @property
+    def first(self) -> int:
+        """Position of the prompt's last token, which each beam reads for itself."""
+        return len(self.job.prompt_ids) - 1
+
+
+class _Loop:
+    """The state of one call of `run`."""
+
+    def __init__(self, engine: Engine, jobs: Sequence[Job], *, eos_token_id: int) -> None:
+        self.engine, self.columns, self.eos_token_id = engine, engine.columns, eos_token_id
+        self.num_beams = jobs[0].setting.num_beams
+        self.queue = deque(_Group(job) for job in jobs)
+        self.groups: list[_Group] = []
+        """Those with slots."""
+        slots = np.arange(engine.rows // self.num_beams * self.num_beams, dtype=np.int32)
+        self.seats = list(slots.reshape(-1, self.num_beams)[::-1])
+        self.sequences = list(range(engine.sequences - 1, engine.rows - 1, -1))
+        self.seated = self.steps = 0
+
+    def answers(self, watch: Watch | None) -> Iterator[Finished]:
+        """Step until every job is answered."""
+        while self.groups or self.queue:
+            self._seat()
+            read = self._fill()
+            if not self.engine.batch.filled:
+                continue  # a prompt of one token, read without a step
+            scores, places = self.engine.expand(num_beams=self.num_beams)
+            if watch:
+                watch(self._told(read))
+            yield from self._choose(scores, places)
+            self.steps += 1
+            if self.steps % SWEEP == 0:
+                self._sweep()
+
+    def _seat(self) -> None:
+        """Give free slots to the first questions whose prompts are read."""
+        while self.seats and self.queue:
+            group, needs = self.queue[0], RESERVE * self.num_beams * (len(self.groups) + 1)
+            if group.text is None or not group.text.is_read:
+                return
+            if self.groups and self.columns.free < needs:
+                return
+            self.seated += 1
+            group.order, group.seats = self.seated, self.seats.pop()
+            group.owned = np.zeros(0, np.int32)
+            group.beams = Beams(
+                self.num_beams,
+                budget=group.job.setting.max_new_tokens,
+                eos_token_id=self.eos_token_id,
             )
-    except torch.OutOfMemoryError:
-        found = None
-    # Outside the handler: there, the error would still hold the memory that ran out.
-    if found is not None:
-        for job, tokens in zip(batch, found[:, width:].tolist(), strict=True):
-            yield _finished(job, tokens, eos_token_id=config.eos_token_id)
-    elif len(batch) == 1:
-        yield Finished(job=batch[0], ids=(), n_new_tokens=0, finish_reason=None)
-    else:
-        torch.cuda.empty_cache()
-        half = len(batch) // 2
-        yield from _search_batch(model, batch[:half], config=config)
-        yield from _search_batch(model, batch[half:], config=config)
+            self.groups.append(self.queue.popleft())
 
+    def _fill(self) -> int:
+        """Fill the engine's batch, whole groups first; return the rows that read prompts."""
+        while self.columns.free < max(1, len(self.groups) * self.num_beams) and self._make_room():
+            pass
+        batch = self.engine.batch
+        batch.clear()
+        for group in self.groups:
+            self._add(group)
+        beams, free = batch.filled, len(self.seats)
+        for group in self.queue:
+            room = min(self.engine.rows - batch.filled, self.columns.free)
+            if not (room and free and (group.text or self.sequences)):
+                break
+            if group.text is None:
+                prompt = np.array(group.job.prompt_ids[:-1], np.int32)
+                group.text = Text(tokens=prompt, sequence=self.sequences.pop())
+            if not group.text.is_read:
+                group.text.read_on(batch, self.columns, room=room)
+            free -= 1
+        return batch.filled - beams
 
-def _finished(job: Job, tokens: list[int], *, eos_token_id: int) -> Finished:
-    """Cut the padding that follows a beam's EOS."""
-    end = tokens.index(eos_token_id) + 1 if eos_token_id in tokens else len(tokens)
-    finished = finish(job, tokens[:end], eos_token_id=eos_token_id)
-    if finished is None:
-        raise RuntimeError(
-            f"question {job.question}, cell {job.cell}: beam search stopped after {end} tokens, "
-            f"without EOS and before its budget of {job.setting.max_new_tokens}; report this"
+    def _add(self, group: _Group) -> None:
+        """Add the rows of a group's beams."""
+        beams, seats, table = group.beams, group.seats, self.columns.table
+        at = beams.length
+        table[seats] = table[seats[beams.parents]]
+        position = np.full(self.num_beams, group.first + at, np.int32)
+        column = self.columns.take(seats, position)
+        group.owned = np.concatenate([group.owned, column])
+        self.engine.batch.add(
+            token=beams.tokens[:, at - 1]
+            if at
+            else np.full_like(position, group.job.prompt_ids[-1]),
+            position=position,
+            column=column,
+            sequence=seats,
+            parent=seats[beams.parents],
+            shared=group.text.sequence,
+            shared_length=group.first,
+            score=beams.scores,
         )
-    return finished
+
+    def _choose(self, scores: NDArray, places: NDArray) -> Iterator[Finished]:
+        """Take every group's step; free the slots of those that are done."""
+        vocabulary, ended = self.engine.vocabulary, []
+        for group, values, at in zip(self.groups, scores, places, strict=False):
+            if not np.isfinite(values[0]):
+                raise FloatingPointError(undefined(group.job, group.beams.length))
+            group.beams.choose(values, at // vocabulary, at % vocabulary)
+            if not group.beams.is_open:
+                ended.append(group)
+        for group in ended:
+            best = group.beams.best
+            self._rise(group)
+            self._forget(group)
+            yield finish(group.job, best, eos_token_id=self.eos_token_id)
+
+    def _sweep(self) -> int:
+        """Give back the columns that no beam remembers, and return how many they were."""
+        before = self.columns.free
+        for group in self.groups:
+            end = group.first + group.beams.length
+            chosen = self.columns.table[group.seats[group.beams.parents], group.first : end]
+            remembered = np.unique(chosen)
+            self.columns.give(np.setdiff1d(group.owned, remembered))
+            group.owned = remembered
+        return self.columns.free - before
+
+    def _make_room(self) -> bool:
+        """Free columns that are not needed, or can be had again."""
+        if self._sweep():
+            return True
+        idle = [group for group in self.queue if group.text is not None]
+        if idle and (self.groups or len(idle) > 1):
+            self._forget(idle[-1])
+        elif len(self.groups) > 1:
+            group = max(self.groups, key=lambda group: group.order)
+            self._rise(group)
+            self.queue.appendleft(group)
+        else:
+            return False
+        return True
+
+    def _rise(self, group: _Group) -> None:
+        """Free a group's slots and its beams' columns."""
+        self.columns.give(group.owned)
+        self.groups.remove(group)
+        self.seats.append(group.seats)
+        group.seats = group.beams = group.owned = None
+
+    def _forget(self, group: _Group) -> None:
+        """Give back a prompt's columns."""
+        self.columns.give(self.columns.table[group.text.sequence, : group.text.read])
+        self.sequences.append(group.text.sequence)
+        group.text = None
+
+    def _told(self, read: int) -> Step:
+        return Step(
+            size=self.engine.size,
+            drawn=self.engine.batch.filled - read,
+            read=read,
+            used=self.columns.used,
+            seen=self.engine.batch.seen(),
+            jobs=tuple(group.job for group in self.groups for _ in range(self.num_beams)),
+        )

@@ -77,16 +77,31 @@ def next_tokens(
     """
     import torch
 
-    scores = logits.float()
-    if max_top_k:
-        largest = scores.topk(min(max_top_k, scores.shape[1])).values
-        kth = largest.gather(1, (top_k - 1).clamp(0, largest.shape[1] - 1)[:, None])
-        restricted = (top_k > 0) & (top_k < scores.shape[1]) & ~greedy
-        scores = scores.masked_fill(restricted[:, None] & (scores < kth), float("-inf"))
     scale = torch.where(greedy, 0.0, temperature.float())
+    kth = _kth_largest(logits, top_k=top_k, free=greedy, most=max_top_k)
+    if logits.is_cuda:
+        from .sampling_kernels import perturbed_argmax
+
+        return perturbed_argmax(logits, kth=kth, scale=scale, keys=keys, positions=positions)
+    scores = logits.float()
+    scores = scores.masked_fill(scores < kth[:, None], float("-inf"))
     noise = gumbel_noise(keys, positions, tokens=scores.shape[1])
     best = torch.addcmul(scores, scale[:, None], noise).max(dim=1)
     return torch.where(best.values.isfinite(), best.indices, UNDEFINED)
+
+
+def _kth_largest(
+    logits: torch.Tensor, *, top_k: torch.Tensor, free: torch.Tensor, most: int
+) -> torch.Tensor:
+    """Return the logit that a row's tokens must reach, (S,) float32: -infinity for all tokens."""
+    import torch
+
+    none = torch.full(top_k.shape, float("-inf"), device=logits.device)
+    if not most:
+        return none
+    largest = logits.topk(min(most, logits.shape[1])).values
+    kth = largest.gather(1, (top_k - 1).clamp(0, largest.shape[1] - 1)[:, None])[:, 0]
+    return torch.where((top_k > 0) & (top_k < logits.shape[1]) & ~free, kth.float(), none)
 
 
 def gumbel_noise(keys: torch.Tensor, positions: torch.Tensor, *, tokens: int) -> torch.Tensor:

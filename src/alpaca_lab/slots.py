@@ -1,51 +1,51 @@
-"""The decode loop: many answers side by side, each in a slot that is refilled as it finishes.
+"""The sweep's decode loop: many answers side by side, each in a slot that is refilled as it ends.
 
 Alpaca answers have a mean of 63 tokens and a tail past 500. A batch that starts and stops together
 pays the tail for every row; here a row that ends makes room at once, so the cost follows tokens.
 
-**Slots.** There are S slots, and every step of the model has exactly S rows of one token. A slot
-owns one row of a static cache, per layer (S, H_kv, C, D), and the token at index i of prompt +
-answer always lies in column i. A step writes its S keys and values with one scatter at (slot,
-column), and a slot attends to the columns up to its own. Refilling a slot is therefore overwriting
-it from column 0: what the last answer left behind lies beyond the mask until it is overwritten. A
-slot without a job computes along and is not read.
+**Rows.** A step of the model (see `engine`) has up to S rows, each one token of some text. An
+answer in a slot has one row in every step: it reads the answer's newest token and draws the next.
+The rows left over read prompts. So a prompt costs no step of its own: its tokens travel beside the
+answers, and the weights, which every step reads once, are read for both.
 
-**Why not a ring.** A shared write column (step mod C) makes the write a copy instead of a scatter,
-but an answer's columns then depend on when it was seated, and so does the order in which attention
-sums them. With own columns a row's arithmetic depends on neither its neighbours nor the time, and
-there is no wrap-around to get wrong. On one CPU thread the logits are the same bits whatever shares
-the batch (tested). Where a matrix product treats rows unequally, by the number of slots or by
-splitting them among threads, the place of a row can change a float32 logit by 1e-5, and with it
-a token only where two are that close.
+**Columns.** Keys and values lie in one pool, a column per token; a table names the columns of each
+text. An answer takes a column when it reads a token and gives all of them back when it ends, so
+memory follows tokens too: short answers are not charged for the longest. A sweep asks one question
+dozens of times: the prompt's columns are computed once and shared by all of its answers. An answer
+begins by reading the prompt's last token itself, so that its first draw is a row like any other.
 
-**Prompts.** A sweep asks one question dozens of times. Its prompt is prefilled once, alone, so that
-its values depend on nothing else, and copied into each slot that takes a job of it. Only the
-latest prompt is held: callers give the jobs question by question. A seated slot is handed the
-prompt's last token again, and its first step gives the logits of the first new token: so seating
-needs no logits of its own, and a refilled slot does not sit out a step.
+**Order.** Jobs are taken as they come. A slot that falls free takes the next job whose prompt has
+been read; if there is none, the row reads prompts ahead. When the pool runs dry, the youngest
+answer gives its columns back and waits; its tokens are kept, and are read again, as a prompt is,
+when there is room. It goes on as if nothing had happened, because a token's row is computed the
+same way whether the token was given or drawn.
 
-**Steps.** `_Slots.step` is a function of fixed-shape tensors: tokens, columns and the settings in;
-next tokens out, all settings at once (see `sampling`). The host reads the S tokens, hands out what
-ended, seats what waits. Only `_Slots.seat` makes tensors from host values.
+**Exactness.** A row sees its own text alone, at its own positions, so neither its neighbours nor
+the time decide what it computes. With the rows of a step fixed, as on a CPU, not one bit of its
+logits depends on them (tested). Where a matrix product treats rows unequally, by their number or by
+splitting them among threads, a logit can move by a rounding, and a token where two are that close.
+The noise of a sampled row is a hash of what the row is (see `sampling`), not of when it is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from .config import DecodeSetting, require
-from .sampling import UNDEFINED, next_tokens, row_key
+from .engine.texts import Text
+from .sampling import UNDEFINED, row_key
 
 if TYPE_CHECKING:
-    import torch
+    from .engine.engine import Engine
 
-COLUMNS = 64
-"""The cache's columns, and those that a step attends to, are a multiple of this."""
-
-Prefix = list[tuple["torch.Tensor", "torch.Tensor"]]
-"""Keys and values of one prompt, per layer, each (1, H_kv, length, D)."""
+RESERVE = 8
+"""A job is seated where so many columns are free for each answer in a slot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,27 @@ class Finished:
     not hold it, and there is no answer."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one step did, for whoever watches."""
+
+    size: int
+    """Rows that were computed."""
+    drawn: int
+    """Rows that drew a token of an answer."""
+    read: int
+    """Rows that read a token of a prompt, or again one of an answer that had to wait."""
+    used: int
+    """Columns in use: what the step reads of the pool when each is read once."""
+    seen: int
+    """Columns attended to, counted for each row that does."""
+    jobs: tuple[Job | None, ...]
+    """Who sat in each slot."""
+
+
+Watch = Callable[[Step], None]
+
+
 def finish(job: Job, ids: Sequence[int], *, eos_token_id: int) -> Finished | None:
     """Return the answer if it has ended, by EOS or by its budget, else None.
 
@@ -93,207 +114,312 @@ def finish(job: Job, ids: Sequence[int], *, eos_token_id: int) -> Finished | Non
 
 
 def decode(
-    model: Any, jobs: Sequence[Job], *, slots: int, eos_token_id: int, seed: int
+    model: Any,
+    jobs: Sequence[Job],
+    *,
+    slots: int,
+    eos_token_id: int,
+    seed: int,
+    columns: int | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Finished]:
     """Decode every job, greedy and sampled ones mixed, and yield each answer as it finishes.
 
     Args:
         model: A Transformers causal language model in eval mode, on any device, in any dtype.
-        jobs: In any order; jobs of one prompt next to each other share its prefill.
+        jobs: In any order; jobs of one prompt next to each other share its columns.
         slots: S >= 1, answers decoded side by side.
         eos_token_id: The token that ends an answer.
         seed: Seeds the noise; see `sampling.row_key`.
+        columns: Columns of the pool; None: as many as all slots can ever need.
+        watch: Called after each step.
 
     Yields:
         One `Finished` per job, in the order in which they end.
 
     Raises:
         SettingError: Before anything runs, if a job searches beams, has an empty prompt, or does
-            not fit the model's context.
+            not fit the model's context or the pool.
         FloatingPointError: If the model's logits hold NaN or infinity.
     """
+    from .engine.engine import Engine
+
     require(slots >= 1, "slots must be at least 1")
     if not jobs:
         return
-    _refuse_misfits(model, jobs)
-    longest = max(len(job.prompt_ids) + job.setting.max_new_tokens for job in jobs)
-    state = _Slots(model, slots=slots, capacity=_round_up(longest))
-    waiting = iter(jobs)
-    held: tuple[tuple[int, ...], Prefix] | None = None
-    seats: list[_Seat | None] = [None] * slots
-    while True:
-        for slot in (slot for slot, seat in enumerate(seats) if seat is None):
-            job = next(waiting, None)
-            if job is None:
-                break
-            if held is None or held[0] != job.prompt_ids:
-                held = None  # frees the last prompt before the next one is computed
-                held = job.prompt_ids, _prefill(model, job.prompt_ids)
-            state.seat(slot, job, held[1], key=row_key(seed, job.question, job.repeat))
-            seats[slot] = _Seat(job)
-        busy = [(slot, seat) for slot, seat in enumerate(seats) if seat is not None]
-        if not busy:
-            return
-        tokens = state.step(columns=max(seat.length for _, seat in busy))
-        for slot, seat in busy:
-            if tokens[slot] == UNDEFINED:
-                raise FloatingPointError(_undefined(seat))
-            seat.ids.append(tokens[slot])
-            finished = finish(seat.job, seat.ids, eos_token_id=eos_token_id)
-            if finished is not None:
-                seats[slot] = None
-                yield finished
+    if columns is None:
+        columns = slots * max(len(job.prompt_ids) + job.setting.max_new_tokens for job in jobs) + 1
+    engine = Engine(model, rows=slots, columns=columns)
+    yield from run(engine, jobs, eos_token_id=eos_token_id, seed=seed, watch=watch)
+
+
+def run(
+    engine: Engine,
+    jobs: Sequence[Job],
+    *,
+    eos_token_id: int,
+    seed: int,
+    watch: Watch | None = None,
+) -> Iterator[Finished]:
+    """Decode every job as `decode` does, in an engine that outlives the call."""
+    refuse_misfits(jobs, limit=engine.limit, columns=engine.columns.count - 1)
+    for job in jobs:
+        beams = job.setting.num_beams
+        require(beams == 1, f"{name_of(job)}: slots do not search beams; use beams.search")
+    if jobs:
+        engine.reset()
+        yield from _Loop(engine, jobs, eos_token_id=eos_token_id, seed=seed).answers(watch)
+
+
+@dataclass
+class _Waiting:
+    """A job without a slot, with the tokens that it drew before it had to leave one."""
+
+    job: Job
+    drawn: list[int] = field(default_factory=list)
+
+
+@dataclass(eq=False)  # one prompt is another than its like
+class _Prompt:
+    """A prompt, and the jobs that wait for it."""
+
+    tokens: np.ndarray
+    """All its tokens but the last, which each answer reads for itself."""
+    waiting: deque[_Waiting]
+    text: Text | None = None
+    """What holds its columns, while it has any."""
+    seated: int = 0
+    """Its answers in slots."""
 
 
 @dataclass
 class _Seat:
-    """What the host knows of a busy slot."""
+    """An answer in a slot."""
 
     job: Job
-    ids: list[int] = field(default_factory=list)
-
-    @property
-    def length(self) -> int:
-        """Columns in use once the token at hand is written."""
-        return len(self.job.prompt_ids) + len(self.ids)
-
-
-class _Slots:
-    """The device's side: the cache and what a step reads, one entry per slot."""
-
-    def __init__(self, model: Any, *, slots: int, capacity: int) -> None:
-        import torch
-
-        def column(value: int | float | bool) -> torch.Tensor:
-            return torch.full((slots,), value, device=model.device)
-
-        self.model = model
-        self.cache = _Cache(slots=slots, capacity=capacity)
-        self.columns = torch.arange(capacity, device=model.device)
-        self.rows = torch.arange(slots, device=model.device)
-        self.tokens, self.position, self.prompt_length = column(0), column(0), column(1)
-        self.keys, self.top_k = column(0), column(0)
-        self.temperature, self.greedy = column(1.0), column(True)
-        self.max_top_k = 0
-
-    def seat(self, slot: int, job: Job, prefix: Prefix, *, key: int) -> None:
-        """Give a slot to a job: its prompt's columns, its last prompt token, its setting."""
-        self.cache.write_prefix(slot, prefix)
-        length, setting = len(job.prompt_ids), job.setting
-        self.tokens[slot] = job.prompt_ids[-1]
-        self.position[slot] = length - 1
-        self.prompt_length[slot] = length
-        self.keys[slot] = key
-        self.temperature[slot] = setting.temperature
-        self.top_k[slot] = setting.top_k
-        self.greedy[slot] = not setting.do_sample
-        self.max_top_k = max(self.max_top_k, setting.top_k)
-
-    def step(self, *, columns: int) -> list[int]:
-        """Advance every slot by one token and return the tokens.
-
-        Args:
-            columns: No busy slot has more columns in use; the rest of the cache is not read.
-        """
-        import torch
-
-        with torch.no_grad():
-            visible = self.columns[: _round_up(columns)]
-            hidden = visible > self.position[:, None]
-            # An additive mask, made once here: a boolean one would be converted in every layer.
-            mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=hidden.device)
-            mask = mask.masked_fill_(hidden, float("-inf"))[:, None, None]
-            output = self.model(
-                input_ids=self.tokens[:, None],
-                position_ids=self.position[:, None],
-                attention_mask=mask,
-                past_key_values=self.cache.at(self.rows, self.position, visible=len(visible)),
-                use_cache=True,
-            )
-            # A slot without a job would otherwise run past the last column.
-            self.position.add_(1).clamp_(max=len(self.columns) - 1)
-            drawn = next_tokens(
-                output.logits[:, -1],
-                temperature=self.temperature,
-                top_k=self.top_k,
-                greedy=self.greedy,
-                keys=self.keys,
-                positions=self.position - self.prompt_length,
-                max_top_k=self.max_top_k,
-            )
-            self.tokens.copy_(drawn)
-        return self.tokens.tolist()
+    prompt: _Prompt
+    order: int
+    """The how manyth to be seated: the highest is the youngest."""
+    again: Text
+    """What it must read again before it draws."""
 
 
-class _Cache:
-    """Static keys and values of all slots: the part of `transformers.Cache` that a model calls."""
+class _Loop:
+    """The state of one call of `run`."""
 
-    def __init__(self, *, slots: int, capacity: int) -> None:
-        self.slots, self.capacity = slots, capacity
-        self.layers: Prefix = []
+    def __init__(
+        self, engine: Engine, jobs: Sequence[Job], *, eos_token_id: int, seed: int
+    ) -> None:
+        slots, budget = engine.rows, max(job.setting.max_new_tokens for job in jobs)
+        self.engine, self.columns = engine, engine.columns
+        self.eos_token_id, self.seed = eos_token_id, seed
+        self.max_top_k = max(job.setting.top_k for job in jobs)
+        self.queue = deque(
+            _Prompt(np.array(ids[:-1], np.int32), deque(map(_Waiting, group)))
+            for ids, group in groupby(jobs, key=lambda job: job.prompt_ids)
+        )
+        """Prompts with jobs that wait, in their order."""
+        self.seats: list[_Seat | None] = [None] * slots
+        self.seated = 0
+        # By slot, so that a step costs the host a few array operations and no loop over slots.
+        self.of = {name: np.zeros(slots, np.int32) for name in (
+            "token", "position", "shared", "shared_length", "index", "top_k", "key_low", "key_high",
+        )}  # fmt: skip
+        self.of["temperature"] = np.zeros(slots, np.float32)
+        self.budget = np.zeros(slots, np.int32)
+        self.draws = np.zeros(slots, bool)
+        """Which slots draw; the others are empty, or read their tokens again."""
+        self.drawn = np.zeros((slots, budget), np.int32)
+        self.sequences = list(range(engine.sequences - 1, slots - 1, -1))
+        """Rows of the table that no prompt has; the first ones are the slots' own."""
 
-    def write_prefix(self, slot: int, prefix: Prefix) -> None:
-        """Copy a prompt's keys and values into the first columns of a slot."""
-        if not self.layers:
-            self.layers = [(self._empty(keys), self._empty(values)) for keys, values in prefix]
-        for stored, new in zip(self.layers, prefix, strict=True):
-            for target, source in zip(stored, new, strict=True):
-                target[slot, :, : source.shape[2]] = source[0]
+    def answers(self, watch: Watch | None) -> Iterator[Finished]:
+        """Step until every job is answered."""
+        while True:
+            self._seat()
+            drawing, read = self._fill()
+            if not self.engine.batch.filled:
+                return
+            tokens = self.engine.draw(max_top_k=self.max_top_k)[: len(drawing)]
+            if watch:
+                watch(self._told(drawing, read))
+            yield from self._hand_out(drawing, tokens)
 
-    def _empty(self, like: torch.Tensor) -> torch.Tensor:
-        # Zeros, not whatever the memory held: a hidden column weighs 0, but 0 times NaN is NaN.
-        return like.new_zeros(self.slots, like.shape[1], self.capacity, like.shape[3])
+    def _seat(self) -> None:
+        """Give free slots to the first jobs whose prompts are read."""
+        taken = sum(seat is not None for seat in self.seats)
+        for slot, seat in enumerate(self.seats):
+            prompt = self.queue[0] if self.queue else None
+            if prompt is None or not self._is_read(prompt):
+                return
+            if taken and self.columns.free < RESERVE * (taken + 1):
+                return
+            if seat is None:
+                self._sit(slot, prompt)
+                taken += 1
+                if not prompt.waiting:
+                    self.queue.popleft()
 
-    def at(self, rows: torch.Tensor, position: torch.Tensor, *, visible: int) -> _Cache:
-        """Set where the next step writes, one column per slot, and how many columns it reads."""
-        self.rows, self.position, self.visible = rows, position, visible
-        return self
+    def _is_read(self, prompt: _Prompt) -> bool:
+        if prompt.text is None and not len(prompt.tokens):
+            self._open(prompt)  # a prompt of one token leaves nothing to read
+        return prompt.text is not None and prompt.text.is_read
 
-    def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write one token per slot, (S, H_kv, 1, D) each; return what may be attended to."""
-        stored_keys, stored_values = self.layers[layer]
-        stored_keys[self.rows, :, self.position] = keys[:, :, 0]
-        stored_values[self.rows, :, self.position] = values[:, :, 0]
-        return stored_keys[:, :, : self.visible], stored_values[:, :, : self.visible]
+    def _open(self, prompt: _Prompt) -> None:
+        """Give a prompt a row of the table."""
+        prompt.text = Text(tokens=prompt.tokens, sequence=self.sequences.pop())
+
+    def _sit(self, slot: int, prompt: _Prompt) -> None:
+        """Seat the first waiting job of a prompt."""
+        waiting = prompt.waiting.popleft()
+        job, drawn, setting = waiting.job, waiting.drawn, waiting.job.setting
+        first = len(job.prompt_ids) - 1
+        tokens = np.array([job.prompt_ids[-1], *drawn], np.int32)
+        again = Text(tokens=tokens[:-1], sequence=slot, shared=prompt.text.sequence, start=first)
+        self.seated += 1
+        prompt.seated += 1
+        self.seats[slot] = _Seat(job, prompt, self.seated, again)
+        key = np.array([row_key(self.seed, job.question, job.repeat)], np.int64).view(np.int32)
+        values = {
+            "token": tokens[-1], "position": first + len(drawn), "index": len(drawn),
+            "shared": prompt.text.sequence, "shared_length": first, "top_k": setting.top_k,
+            "temperature": setting.temperature if setting.do_sample else 0.0,
+            "key_low": key[0], "key_high": key[1],
+        }  # fmt: skip
+        for name, value in values.items():
+            self.of[name][slot] = value
+        self.budget[slot] = setting.max_new_tokens
+        self.drawn[slot, : len(drawn)] = drawn
+        self.draws[slot] = again.is_read
+
+    def _fill(self) -> tuple[np.ndarray, int]:
+        """Fill the engine's batch; return the slots that draw, one row each, and the rows read."""
+        while self.columns.free < max(1, self.draws.sum()) and self._make_room():
+            pass
+        drawing, batch = np.flatnonzero(self.draws).astype(np.int32), self.engine.batch
+        # Answers to one question side by side: they attend to its prompt together.
+        drawing = drawing[np.argsort(self.of["shared"][drawing], kind="stable")]
+        rows = {name: part[drawing] for name, part in self.of.items()}
+        batch.clear()
+        column = self.columns.take(drawing, rows["position"])
+        batch.add(**rows, sequence=drawing, column=column)
+        for text in self._unread():
+            room = min(self.engine.rows - batch.filled, self.columns.free)
+            if not room:
+                break
+            text.read_on(batch, self.columns, room=room)
+        for slot, seat in enumerate(self.seats):
+            self.draws[slot] = seat is not None and seat.again.is_read
+        return drawing, batch.filled - len(drawing)
+
+    def _unread(self) -> Iterator[Text]:
+        """Yield what is to be read: what answers must read again, then prompts for free slots."""
+        for seat in self.seats:
+            if seat is not None and not seat.again.is_read:
+                yield seat.again
+        free = sum(seat is None for seat in self.seats)
+        for prompt in self.queue:
+            if free <= 0 or not (prompt.text or self.sequences):
+                return
+            if prompt.text is None:
+                self._open(prompt)
+            if not prompt.text.is_read:
+                yield prompt.text
+            free -= len(prompt.waiting)
+
+    def _hand_out(self, drawing: np.ndarray, tokens: np.ndarray) -> Iterator[Finished]:
+        """Take note of what was drawn; free the slots of the answers that have ended."""
+        for slot in drawing[tokens == UNDEFINED]:
+            raise FloatingPointError(undefined(self.seats[slot].job, self.of["index"][slot]))
+        self.drawn[drawing, self.of["index"][drawing]] = tokens
+        self.of["token"][drawing] = tokens
+        self.of["index"][drawing] += 1
+        self.of["position"][drawing] += 1
+        ended = (tokens == self.eos_token_id) | (self.of["index"] == self.budget)[drawing]
+        for slot in drawing[np.flatnonzero(ended)]:
+            seat, ids = self._rise(slot)
+            if not seat.prompt.waiting and not seat.prompt.seated:
+                self._forget(seat.prompt)
+            yield finish(seat.job, ids, eos_token_id=self.eos_token_id)
+
+    def _rise(self, slot: int) -> tuple[_Seat, list[int]]:
+        """Free a slot and its columns; return who sat there, and what it drew."""
+        seat, first = self.seats[slot], self.of["shared_length"][slot]
+        end = self.of["position"][slot] if seat.again.is_read else first + seat.again.read
+        self.columns.give(self.columns.table[slot, first:end])
+        self.seats[slot], self.draws[slot] = None, False
+        seat.prompt.seated -= 1
+        return seat, self.drawn[slot, : self.of["index"][slot]].tolist()
+
+    def _make_room(self) -> bool:
+        """Free columns that can be had again: an idle prompt's, or the youngest answer's."""
+        idle = [prompt for prompt in self.queue if prompt.text is not None and not prompt.seated]
+        busy = [slot for slot, seat in enumerate(self.seats) if seat is not None]
+        if idle and (busy or len(idle) > 1):
+            self._forget(idle[-1])
+        elif len(busy) > 1:
+            seat, drawn = self._rise(max(busy, key=lambda slot: self.seats[slot].order))
+            seat.prompt.waiting.appendleft(_Waiting(seat.job, drawn))
+            if seat.prompt not in self.queue:
+                self.queue.appendleft(seat.prompt)
+        else:
+            return False
+        return True
+
+    def _forget(self, prompt: _Prompt) -> None:
+        """Give back a prompt's columns; it is read again if a job still waits for it."""
+        self.columns.give(self.columns.table[prompt.text.sequence, : prompt.text.read])
+        self.sequences.append(prompt.text.sequence)
+        prompt.text = None
+
+    def _told(self, drawing: np.ndarray, read: int) -> Step:
+        return Step(
+            size=self.engine.size,
+            drawn=len(drawing),
+            read=read,
+            used=self.columns.used,
+            seen=self.engine.batch.seen(),
+            jobs=tuple(seat and seat.job for seat in self.seats),
+        )
 
 
-def _prefill(model: Any, prompt_ids: Sequence[int]) -> Prefix:
-    import torch
-
-    with torch.no_grad():
-        ids = torch.tensor([list(prompt_ids)], device=model.device)
-        cache = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
-    return [(layer.keys, layer.values) for layer in cache.layers]
+def name_of(job: Job) -> str:
+    """Return how messages name a job."""
+    return f"question {job.question}, cell {job.cell}"
 
 
-def _round_up(columns: int) -> int:
-    return -(-columns // COLUMNS) * COLUMNS
+def refuse_misfits(jobs: Sequence[Job], *, limit: int, columns: int, answers: int = 1) -> None:
+    """Check every job before any runs.
 
+    Args:
+        jobs: The jobs.
+        limit: Tokens that the model attends to.
+        columns: Tokens that the pool holds.
+        answers: Answers to a question that are begun at once and cannot wait: its beams.
 
-def _refuse_misfits(model: Any, jobs: Sequence[Job]) -> None:
-    context = model.config.max_position_embeddings
-    window = getattr(model.config, "sliding_window", None) or context
-    limit = min(context, window)
+    Raises:
+        SettingError: Naming the first job whose prompt is empty, or that does not fit.
+    """
     for job in jobs:
         prompt, budget = len(job.prompt_ids), job.setting.max_new_tokens
-        name = f"question {job.question}, cell {job.cell}"
-        require(prompt > 0, f"{name}: the prompt is empty; render it with prompts.render_prompt")
-        require(
-            job.setting.num_beams == 1, f"{name}: slots do not search beams; use model.generate"
-        )
+        needs = f"{prompt} prompt tokens and a budget of {budget}"
+        require(prompt > 0, f"{name_of(job)}: the prompt is empty; use prompts.render_prompt")
         require(
             prompt + budget <= limit,
-            f"{name}: {prompt} prompt tokens and a budget of {budget} exceed the {limit} tokens "
-            "that this model attends to; lower max_new_tokens or leave the question out",
+            f"{name_of(job)}: {needs} exceed the {limit} tokens that this model attends to; lower "
+            "max_new_tokens or leave the question out",
+        )
+        require(
+            prompt + answers * budget <= columns,
+            f"{name_of(job)}: {needs}{f' for {answers} beams' if answers > 1 else ''} exceed the "
+            f"{columns} tokens that this GPU's memory holds; lower max_new_tokens or leave the "
+            "question out",
         )
 
 
-def _undefined(seat: _Seat) -> str:
-    job = seat.job
+def undefined(job: Job, index: int) -> str:
+    """Return why a job's token of that index cannot be had."""
     return (
-        f"question {job.question}, cell {job.cell}, token {len(seat.ids)}: the logits hold NaN or "
-        "infinity; the weights are damaged, or the dtype overflows: check the adapter's sha256, "
-        "then finetune again"
+        f"{name_of(job)}, token {index}: the logits hold NaN or infinity; the weights are damaged, "
+        "or the dtype overflows: check the adapter's sha256, then finetune again"
     )

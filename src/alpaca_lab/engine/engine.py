@@ -1,0 +1,172 @@
+"""A model, its pool of columns, and its step.
+
+A step reads B tokens, one in each row, and says what follows each. A row is nothing but a token,
+its place in its text, and where that text's earlier tokens lie in the pool; so a prompt's tokens,
+the newest token of an answer and a beam of a search are all rows alike, and share a step.
+
+On a GPU a step's kernels are captured once for each of a few sizes as a CUDA graph and replayed:
+the host then writes one small array, asks for a replay, and reads what was drawn. On a CPU all
+steps have all rows, used or not, so that a row's arithmetic is the same in each of them.
+"""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..sampling import next_tokens
+from .columns import Columns
+from .forward import KeyValues, forward_of
+from .rows import RowBuffer, Rows
+
+SMALLEST = 16
+"""Rows of the smallest graph; the others are its doubles, and the multiples of `STRIDE`."""
+STRIDE = 32
+VISIBLE = 64
+"""Off the GPU, the columns that a step looks at are a multiple of this."""
+
+
+class Engine:
+    """A model that steps over rows. One caller at a time."""
+
+    def __init__(self, model: Any, *, rows: int, columns: int) -> None:
+        """Take a model, whose joined weights it may lay side by side, and make the pool.
+
+        Args:
+            model: A causal language model of Transformers in eval mode, on any device.
+            rows: Most rows of a step, B >= 1.
+            columns: Columns of the pool, one per token that is remembered, and one for nobody.
+        """
+        self.rows, self.limit = rows, context_of(model.config)
+        self.vocabulary = model.get_output_embeddings().weight.shape[0]
+        # Weights are joined first: for a moment, a layer's are there twice.
+        self.forward = forward_of(model)
+        # Every row may be an answer, each of another prompt; one more prompt may be on its way.
+        self.sequences = 2 * rows + 1
+        table = torch.zeros(self.sequences + 1, self.limit, dtype=torch.int32, device=model.device)
+        self.columns = Columns(columns, sequences=self.sequences, length=self.limit)
+        self.pool = KeyValues.empty(model, columns=columns, table=table)
+        self.batch = RowBuffer(rows, trash=self.sequences, device=model.device)
+        self.graphs = model.device.type == "cuda" and self.forward.is_static
+        self.warm_up_s = 0.0
+        self.size = 0
+        """Rows of the last step, used or not."""
+        self._captured: dict[tuple, tuple] = {}
+        self._memory: Any = None
+
+    def reset(self) -> None:
+        """Make all columns free, whoever had them."""
+        self.columns.reset()
+
+    def sizes(self) -> list[int]:
+        """Return the sizes of a step, ascending; the last is all rows."""
+        if not self.graphs:
+            return [self.rows]
+        small = [SMALLEST << n for n in range(8) if SMALLEST << n < STRIDE]
+        return [*small, *range(STRIDE, self.rows, STRIDE), self.rows]
+
+    def draw(self, *, max_top_k: int) -> NDArray[np.int64]:
+        """Step, and return the token drawn after each row of the batch, -1 where it is undefined.
+
+        Args:
+            max_top_k: No row's top_k is larger.
+        """
+
+        def drawn(rows: Rows, visible: int) -> tuple[Tensor, ...]:
+            logits = self._advance(rows, visible)
+            tokens = next_tokens(
+                logits,
+                temperature=rows.temperature,
+                top_k=rows.top_k.long(),
+                greedy=rows.temperature == 0,
+                keys=(rows.key_high.long() << 32) | (rows.key_low.long() & 0xFFFFFFFF),
+                positions=rows.index.long(),
+                max_top_k=max_top_k,
+            )
+            return (tokens,)
+
+        [tokens] = self._step(drawn, ("draw", max_top_k))
+        return tokens
+
+    def expand(self, *, num_beams: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Step, and return the best continuations of each group of beams.
+
+        Args:
+            num_beams: Beams of a group; the batch begins with whole groups.
+
+        Returns:
+            For each group that a batch of this size could hold, (groups, 2 num_beams), descending:
+            scores, log probabilities summed, and places among num_beams x vocabulary. NaN where
+            logits are undefined.
+        """
+
+        def expanded(rows: Rows, visible: int) -> tuple[Tensor, ...]:
+            # A beam goes on from the columns of the beam that it was chosen from.
+            table = self.pool.table
+            table[rows.sequence.long()] = table[rows.parent.long()]
+            groups = len(rows.token) // num_beams
+            beams = groups * num_beams
+            logits = self._advance(rows, visible)[:beams].float()
+            scores = torch.log_softmax(logits, dim=-1) + rows.score[:beams, None]
+            return tuple(scores.view(groups, -1).topk(2 * num_beams))
+
+        scores, places = self._step(expanded, ("expand", num_beams))
+        return scores, places
+
+    def _advance(self, rows: Rows, visible: int) -> Tensor:
+        """Record where the rows' tokens go, and return their logits."""
+        table = self.pool.table
+        table[rows.sequence.long(), rows.position.long()] = rows.column
+        return self.forward(rows, self.pool, visible=visible)
+
+    def _step(
+        self, compute: Callable[[Rows, int], tuple[Tensor, ...]], key: tuple
+    ) -> list[NDArray[Any]]:
+        """Send the batch, compute, and return what was computed on the host."""
+        self.size = next(size for size in self.sizes() if size >= self.batch.filled)
+        with torch.inference_mode():
+            if not self.graphs:
+                self.batch.send(self.size)
+                visible = min(-(-self.batch.longest() // VISIBLE) * VISIBLE, self.limit)
+                found = compute(self.batch.rows(self.size), visible)
+                return [part.cpu().numpy() for part in found]
+            if (key, self.size) not in self._captured:
+                for size in self.sizes():  # all at once: no later step waits for a compiler
+                    self._captured[key, size] = self._capture(compute, size)
+            graph, found, host = self._captured[key, self.size]
+            self.batch.send(self.size)
+            graph.replay()
+            for there, here in zip(found, host, strict=True):
+                here.copy_(there, non_blocking=True)
+            torch.cuda.current_stream().synchronize()
+        return [part.numpy() for part in host]
+
+    def _capture(
+        self, compute: Callable[[Rows, int], tuple[Tensor, ...]], size: int
+    ) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], list[Tensor]]:
+        """Record the kernels of a step of `size` rows; return them, what they leave, and where."""
+        began = perf_counter()
+        self.batch.send_nobody()
+        rows, side = self.batch.rows(size), torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):  # the first compiles, the second finds everything in place
+                compute(rows, self.limit)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._memory):
+            found = compute(rows, self.limit)
+        self._memory = self._memory or graph.pool()
+        host = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in found]
+        self.warm_up_s += perf_counter() - began
+        return graph, found, host
+
+
+def context_of(config: Any) -> int:
+    """Return the tokens that a model attends to: its context, or its window where that is less."""
+    context = config.max_position_embeddings
+    return min(context, getattr(config, "sliding_window", None) or context)

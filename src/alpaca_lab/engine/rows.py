@@ -1,0 +1,140 @@
+"""What a step is told of its rows: one array, written by the host and sent in one copy."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .columns import TOGETHER
+
+FIELDS = (
+    "token", "position", "column", "sequence", "shared", "shared_length", "parent",
+    "index", "top_k", "key_low", "key_high", "temperature", "score", "first", "count",
+)  # fmt: skip
+FLOATS = ("temperature", "score")
+
+
+class Rows(NamedTuple):
+    """B rows of a step, each a token of some sequence. Tensors of shape (B,), int32."""
+
+    token: Tensor
+    """The token that the row reads."""
+    position: Tensor
+    """Its place in prompt + answer, from 0."""
+    column: Tensor
+    """Where in the pool its keys and values go."""
+    sequence: Tensor
+    """Whose row of the table names its own columns."""
+    shared: Tensor
+    """Whose row of the table names the columns before `shared_length`: its prompt's."""
+    shared_length: Tensor
+    """How many columns are the prompt's."""
+    parent: Tensor
+    """Whose columns the sequence goes on from: another beam's after a beam search's choice."""
+    index: Tensor
+    """Index of the token to draw in its answer, from 0."""
+    top_k: Tensor
+    """Draw from so many tokens; 0 is all."""
+    key_low: Tensor
+    """Low 32 bits of the key of its noise, see `sampling.row_key`."""
+    key_high: Tensor
+    """High 32 bits."""
+    temperature: Tensor
+    """Float32; 0 is greedy."""
+    score: Tensor
+    """Float32: what the beam scored so far."""
+    first: Tensor
+    """Not of a row but of a group of neighbours with the same shared columns: its first row."""
+    count: Tensor
+    """How many rows the group has, at most `TOGETHER`; 0 beyond the last group."""
+
+
+class RowBuffer:
+    """The rows of a step on the host and on the device."""
+
+    def __init__(self, rows: int, *, trash: int, device: torch.device) -> None:
+        """Make room for `rows` rows; those not filled belong to the sequence `trash`."""
+        pinned = device.type == "cuda"
+        self._host = torch.zeros(len(FIELDS), rows, dtype=torch.int32, pin_memory=pinned)
+        self._device = torch.zeros(len(FIELDS), rows, dtype=torch.int32, device=device)
+        self._trash = trash
+        whole = self._host.numpy()
+        self._views: dict[str, NDArray[Any]] = {
+            name: whole[i].view(np.float32) if name in FLOATS else whole[i]
+            for i, name in enumerate(FIELDS)
+        }
+        self.filled = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.filled = 0
+
+    def add(self, **values: Any) -> None:
+        """Append rows: an array or a number for each field; fields left out are 0."""
+        count = len(values["token"])
+        place = slice(self.filled, self.filled + count)
+        for name, view in self._views.items():
+            view[place] = values.get(name, 0)
+        if "parent" not in values:
+            self._views["parent"][place] = values["sequence"]
+        self.filled += count
+
+    def send(self, size: int) -> None:
+        """Bring the first `size` rows to the device, those beyond `filled` as rows of nobody."""
+        rest = slice(self.filled, size)
+        for name in FIELDS:
+            self._views[name][rest] = 0
+        for name in ("sequence", "shared", "parent"):
+            self._views[name][rest] = self._trash
+        first, count = groups(
+            self._views["shared"][: self.filled], self._views["shared_length"][: self.filled]
+        )
+        self._views["count"][:] = 0
+        self._views["first"][: len(first)] = first
+        self._views["count"][: len(first)] = count
+        self._device.copy_(self._host, non_blocking=True)
+
+    def send_nobody(self) -> None:
+        """Make all rows on the device those of nobody; the host's stay as they are."""
+        self._device.zero_()
+        for name in ("sequence", "shared", "parent"):
+            self._device[FIELDS.index(name)] = self._trash
+
+    def rows(self, size: int) -> Rows:
+        """Return the first `size` rows as the device has them."""
+        return Rows(
+            *(
+                part[:size].view(torch.float32) if name in FLOATS else part[:size]
+                for name, part in zip(FIELDS, self._device, strict=True)
+            )
+        )
+
+    def seen(self) -> int:
+        """Return how many columns the filled rows see, each counted for every row that does."""
+        return int(self._views["position"][: self.filled].sum()) + self.filled
+
+    def longest(self) -> int:
+        """Return how many columns the longest sequence of the filled rows has."""
+        return int(self._views["position"][: self.filled].max(initial=0)) + 1
+
+
+def groups(shared: NDArray[np.int32], lengths: NDArray[np.int32]) -> tuple[NDArray, NDArray]:
+    """Return the first row and the count of each group of neighbours with the same shared columns.
+
+    Args:
+        shared: (rows,) whose columns come before a row's own.
+        lengths: (rows,) how many these are.
+
+    Example:
+        >>> groups(np.array([7, 7, 3, 7]), np.array([5, 5, 4, 0]))
+        (array([0, 2, 3]), array([2, 1, 1]))
+    """
+    rows = np.arange(len(shared))
+    other = np.ones(len(rows), bool)
+    other[1:] = (shared[1:] != shared[:-1]) | (lengths[1:] != lengths[:-1])
+    since = rows - np.maximum.accumulate(np.where(other, rows, 0))
+    first = np.flatnonzero(since % TOGETHER == 0)
+    return first, np.diff(np.append(first, len(rows)))

@@ -1,0 +1,183 @@
+"""What lies between a step's products, one Triton kernel each on a GPU, else the same in PyTorch.
+
+Every step of decoding reads all weights once for some hundred tokens: it is bound by memory, and
+what is not a product must read and write as little, and as seldom, as it can.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .columns import TOGETHER
+from .rows import Rows
+
+QUERIES = 16
+"""Least rows of a product on the GPU's matrix units: a group's queries are padded to it."""
+ATTEND_COLUMNS, ATTEND_WARPS = 64, 2
+PLACE_HEADS = 8
+
+
+class Norm(NamedTuple):
+    """A normalisation over the last axis: RMSNorm has no bias, LayerNorm has one."""
+
+    weight: Tensor
+    bias: Tensor | None
+    eps: float
+
+
+class Heads(NamedTuple):
+    """How a row's queries, keys and values lie side by side."""
+
+    queries: int
+    keys: int
+    """Keys, and as many values; each serves queries / keys queries."""
+    size: int
+    """Dimensions of a head."""
+
+    @property
+    def width(self) -> int:
+        """Values of queries, keys and values together."""
+        return (self.queries + 2 * self.keys) * self.size
+
+
+class Angles(NamedTuple):
+    """The turn of each position. Dimension i < half and its partner i + half turn together."""
+
+    cos: Tensor
+    """(positions, half), float32."""
+    sin: Tensor
+    """(positions, half), float32."""
+
+
+class Pool(NamedTuple):
+    """One layer's keys and values, and the table that says whose they are."""
+
+    keys: Tensor
+    """(columns, key heads, size)."""
+    values: Tensor
+    """(columns, key heads, size)."""
+    table: Tensor
+    """(sequences, positions), int32: columns; shared by all layers."""
+
+
+def add_norm(x: Tensor, delta: Tensor | None, norm: Norm) -> Tensor:
+    """Add `delta` to x, (rows, hidden), in place; return x normalised."""
+    if x.is_cuda:
+        out, width = torch.empty_like(x), x.shape[1]
+        centred = norm.bias is not None
+        _kernels().add_norm[(len(x),)](
+            x, x if delta is None else delta, norm.weight, norm.bias if centred else norm.weight,
+            out, width, norm.eps, delta is not None, centred, _power_of_two(width), num_warps=8,
+        )  # fmt: skip
+        return out
+    if delta is not None:
+        x += delta
+    if norm.bias is not None:
+        return F.layer_norm(x, [x.shape[1]], norm.weight, norm.bias, norm.eps)
+    return F.rms_norm(x, [x.shape[1]], norm.weight, norm.eps)
+
+
+def place(qkv: Tensor, rows: Rows, angles: Angles, heads: Heads, pool: Pool) -> Tensor:
+    """Turn queries and keys, write keys and values to the rows' columns, return the queries.
+
+    Args:
+        qkv: (rows, at least `heads.width`); what follows is not looked at.
+        rows: Where each row stands.
+        angles: The turns.
+        heads: How qkv is divided.
+        pool: Takes keys and values.
+
+    Returns:
+        (rows, query heads, size).
+    """
+    count, half = len(qkv), angles.cos.shape[1]
+    if qkv.is_cuda:
+        q = qkv.new_empty(count, heads.queries, heads.size)
+        rest = heads.size - 2 * half
+        tiles = -(-(heads.queries + 2 * heads.keys) // PLACE_HEADS)
+        _kernels().place[(count, tiles)](
+            qkv, qkv.stride(0), angles.cos, angles.sin, rows.position, rows.column, q, pool.keys,
+            pool.values, heads.queries, heads.keys, heads.size, half, PLACE_HEADS,
+            _power_of_two(half), _power_of_two(rest) if rest else 0,
+        )  # fmt: skip
+        return q
+    divided = qkv[:, : heads.width].view(count, -1, heads.size)
+    q, k, v = divided.split([heads.queries, heads.keys, heads.keys], dim=1)
+    cos, sin = (part[rows.position][:, None] for part in angles)
+    column = rows.column.long()
+    pool.keys[column] = _turned(k, cos, sin)
+    pool.values[column] = v
+    return _turned(q, cos, sin)
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = cos.shape[-1]
+    first, second = x[..., :half].float(), x[..., half : 2 * half].float()
+    turned = first * cos - second * sin, second * cos + first * sin
+    return torch.cat([*(part.to(x.dtype) for part in turned), x[..., 2 * half :]], dim=-1)
+
+
+def columns_of(rows: Rows, table: Tensor, *, visible: int) -> tuple[Tensor, Tensor]:
+    """Return where each row's tokens are, and which of these it must not see.
+
+    Args:
+        rows: The rows.
+        table: (sequences, positions).
+        visible: No row stands at a later position than the last of so many.
+
+    Returns:
+        (rows, visible) int64 columns and bool.
+    """
+    i = torch.arange(visible, device=table.device)
+    prompts = table[rows.shared.long(), :visible]
+    own = table[rows.sequence.long(), :visible]
+    columns = torch.where(i < rows.shared_length[:, None], prompts, own).long()
+    return columns, i > rows.position[:, None]
+
+
+def attend(q: Tensor, rows: Rows, pool: Pool, *, visible: int, out: Tensor) -> Tensor:
+    """Write each row's attention over its columns, (rows, query heads x size), to `out`.
+
+    Args:
+        q: (rows, query heads, size).
+        rows: Whose columns each row sees, up to its own position.
+        pool: Keys and values.
+        visible: As for `columns_of`; a GPU's kernel goes by the rows' positions instead.
+        out: May be part of a wider tensor.
+    """
+    heads, size = pool.keys.shape[1:]
+    if q.is_cuda:
+        group = q.shape[1] // heads
+        padded, wide = _power_of_two(group), 1 << (size.bit_length() - 1)
+        rest = max(16, _power_of_two(size - wide)) if size > wide else 0
+        _kernels().attend[(heads, len(q))](
+            q, pool.keys, pool.values, pool.table, pool.table.stride(0), rows.position,
+            rows.sequence, rows.shared, rows.shared_length, rows.first, rows.count, out,
+            out.stride(0), size**-0.5, heads, group, padded, size, wide, rest, TOGETHER,
+            max(QUERIES, TOGETHER * padded), ATTEND_COLUMNS, num_warps=ATTEND_WARPS,
+        )  # fmt: skip
+        return out
+    columns, hidden = columns_of(rows, pool.table, visible=visible)
+    mask = torch.zeros(hidden.shape, dtype=q.dtype).masked_fill_(hidden, float("-inf"))
+    attended = F.scaled_dot_product_attention(
+        q[:, :, None],
+        *(part[columns].transpose(1, 2) for part in (pool.keys, pool.values)),
+        attn_mask=mask[:, None, None],
+        enable_gqa=q.shape[1] != heads,
+    )
+    out.copy_(attended.flatten(1))
+    return out
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+@cache
+def _kernels() -> Any:
+    from . import kernels  # imports Triton, which a machine without a GPU lacks
+
+    return kernels
