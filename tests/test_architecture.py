@@ -24,7 +24,12 @@ LAYERS = [
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},
     {"rows.sources", "rows.validation", "rows.clusters", "rows.contamination", "rows.cache"},
     {"profiles", "checkpoints", "controls", "table_files", "calibration", "pages.readme"},
-    {"arms", "pages.render_performance", "pages.render_breakdown"},
+    {
+        "arms",
+        "pages.render_performance",
+        "pages.render_breakdown",
+        "pages.render_common_noise",
+    },
     {"data", "beams", "models", "semantic", "performance"},
     {"encoding", "closeness", "preflight", "evaluate_metrics", "score", "breakdown"},
     {"callbacks", "layouts"},
@@ -34,7 +39,7 @@ LAYERS = [
     {"generate", "nll", "answers_file", "pages.verdicts", "pages.figures", "pages.provenance"},
     {"tables", "training_tables"},
     {"trends", "answers_page", "pages.render_trends", "pages.render_cost", "pages.render_training"},
-    {"pages.render", "pilot", "original", "walkthrough"},
+    {"pages.render", "pilot", "common_noise", "original", "walkthrough"},
     {"report", "score_file"},
     {"study"},
     {"__main__"},
@@ -137,7 +142,7 @@ def test_heavy_packages_are_imported_where_they_are_used(module):
         assert not [name for name in outright if name in HEAVY or room_of(name[1:]) in OF_TORCH]
 
 
-@pytest.mark.parametrize("module", ["report", "pilot"])
+@pytest.mark.parametrize("module", ["report", "pilot", "common_noise"])
 def test_reading_results_needs_no_torch(module):
     """Not even at second hand: what a table imports imports no model code."""
     seen, waiting = set(), {module}

@@ -77,7 +77,7 @@ def aa_table(evidence: Evidence) -> pd.DataFrame:
 
 def _contrast(axis: str, cells: Sequence[Cell], runs: Sequence[Scored]) -> dict[str, Any]:
     largest = max(cells, key=lambda cell: cell.value)
-    positions = [_position(axis, None), *(_position(axis, cell.value) for cell in cells)]
+    positions = [position(axis, None), *(position(axis, cell.value) for cell in cells)]
     by_question = pd.concat([run.questions[PRIMARY] for run in runs], axis=1).dropna()
     clusters = runs[0].clusters.reindex(by_question.index)
     row = {
@@ -109,8 +109,13 @@ def _tested(changes: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _position(axis: str, value: float | None) -> float:
-    """Where a value stands on its knob; greedy (None) is temperature 0, one beam, top-k 1."""
+def position(axis: str, value: float | None) -> float:
+    """Return where a value stands on its knob: a temperature as it is, others by log2.
+
+    Args:
+        axis: The knob, one of `sweep.AXES`.
+        value: Its value; None for greedy, which is temperature 0, one beam, top-k 1.
+    """
     if axis == "temperature":
         return value or 0.0
     return math.log2(value or 1)
