@@ -24,7 +24,7 @@ LAYERS = [
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},
     {"rows.sources", "rows.validation", "rows.clusters", "rows.contamination", "rows.cache"},
     {"profiles", "checkpoints", "controls", "table_files", "calibration", "pages.readme"},
-    {"arms", "pages.render_performance", "pages.render_breakdown"},
+    {"arms", "benchmark_lines", "pages.render_performance", "pages.render_breakdown"},
     {"data", "beams", "models", "semantic", "performance"},
     {"encoding", "closeness", "preflight", "evaluate_metrics", "score", "breakdown"},
     {"callbacks", "layouts"},
