@@ -112,14 +112,19 @@ def highest(name: str, found: Iterable[Mapping[str, Any]]) -> float:
     return max(values(name, found), default=nan)
 
 
-def outcome(runs: Sequence[Row]) -> list[str]:
-    """Return why an arm has no result, or how many of its runs have one, where not all of one."""
+def outcome(runs: Sequence[Row], found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return why an arm has no result, or how many of its runs have one, where not all of one.
+
+    Args:
+        runs: The arm's lines.
+        found: What those that came to their end printed.
+    """
     failed = [row for row in runs if row["status"] != "ok"]
     if not runs:
         return ["not run"]
     if len(failed) == len(runs):
         return [f"no result: {failed[-1]['error']}"]
-    notes, found = [], results(runs)
+    notes = []
     if len(runs) > 1:
         notes.append(f"median of {len(found)} runs{_spread(values('tok_s', found))}")
     if failed:

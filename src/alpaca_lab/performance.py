@@ -183,8 +183,8 @@ def _notes(arm: Arm, runs: Sequence[Row], *, share: float | None, tflops: float)
     """Return why something is blank, and what must be known beside the numbers."""
     found = results(runs)
     if not found:
-        return outcome(runs)
-    notes = [_recomputing(share), *outcome(runs)]
+        return outcome(runs, found)
+    notes = [_recomputing(share), *outcome(runs, found)]
     if math.isnan(tflops):
         notes.append("no limit: the matrix rate was not measured")
     if any(result.get("peak_gib") is None for result in found):
