@@ -222,13 +222,13 @@ def test_repeats_are_medians_and_the_highest_memory():
     lines = rows()
     for repeat, speed, peak in ((1, 4400.0, 21.0), (2, 4100.0, 20.5)):
         result = deepcopy(OURS_RESULT) | {"peak_gib": peak}
-        result["passes"][0]["tok_s"] = speed
+        result["passes"][0] |= {"tok_s": speed, "distinct_columns": None}
         lines.append(row(OURS, result, repeat=repeat))
     lines.append(row(OURS, None, repeat=3, error="Killed"))
     nine = passes(decoding_speed.table(lines)).loc[NINE]
     assert (nine["runs"], nine["tok_s"], nine["peak_gib"]) == (3, 4100.0, 21.0)
-    note = "median of 3 runs, 4,000 to 4,400; 1 of 4 runs failed: Killed"
-    assert nine["note"] == note
+    assert nine["note"] == "median of 3 runs, 4,000 to 4,400; 1 of 4 runs failed: Killed"
+    assert nine["limit_tok_s"] == pytest.approx(8000)  # of the run that knows it
 
 
 def test_what_a_model_costs_once_is_told_run_by_run():

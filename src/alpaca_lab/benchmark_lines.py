@@ -10,7 +10,7 @@ benchmarks/finetune.py and benchmarks/generate.py leave one JSON line per run. A
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -97,8 +97,9 @@ def results(runs: Iterable[Row]) -> list[Mapping[str, Any]]:
 
 
 def values(name: str, found: Iterable[Mapping[str, Any]]) -> list[float]:
-    """Return a value of each result that has it."""
-    return [result[name] for result in found if result.get(name) is not None]
+    """Return a value of each result that has it, and not as NaN."""
+    known = (result.get(name) for result in found)
+    return [value for value in known if value is not None and not isnan(value)]
 
 
 def middle(name: str, found: Iterable[Mapping[str, Any]]) -> float:
