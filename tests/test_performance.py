@@ -352,7 +352,7 @@ def go(bench, tmp_path):
             return [sys.executable, "-c", (code or {}).get(arm, f"print('RESULT', {shown!r})")]
 
         raw = tmp_path / "raw" / "finetune.jsonl"
-        bench.benchmark(
+        bench.arms_in_turn.benchmark(
             plan, raw=raw, out=tmp_path / "out", logs=tmp_path / "logs", command=command
         )
         return seen, [json.loads(line) for line in raw.read_text().splitlines()]
@@ -447,13 +447,13 @@ def test_a_random_checkpoint_is_written_kept_for_its_arms_and_deleted_if_asked(
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "random_checkpoint.py").write_text(stub)
     (tmp_path / "tokenizers" / "llama-2-7b").mkdir(parents=True)
-    monkeypatch.setattr(bench, "HERE", tmp_path / "scripts")
+    monkeypatch.setattr(bench.arms_in_turn, "HERE", tmp_path / "scripts")
     random = plan(
         models=("llama-2-7b",), checkpoints=tmp_path / "random", tokenizers=tmp_path / "tokenizers"
     )
     _, lines = go(random)
     folder = tmp_path / "random" / "llama-2-7b"
-    assert lines[0]["weights"] == "random" and (folder / bench.MARK).is_file()
+    assert lines[0]["weights"] == "random" and (folder / bench.arms_in_turn.MARK).is_file()
     again = {"delete": True, "again": True, "models": ("llama-2-7b",)}
     go(plan(checkpoints=random.checkpoints, tokenizers=random.tokenizers, **again))
     assert not folder.exists()
@@ -473,7 +473,7 @@ def test_a_checkpoint_that_cannot_be_written_is_said_in_one_sentence(
 ):
     (tmp_path / "random_checkpoint.py").write_text("raise RuntimeError('no GPU')")
     (tmp_path / "phi-2").mkdir()
-    monkeypatch.setattr(bench, "HERE", tmp_path)
+    monkeypatch.setattr(bench.arms_in_turn, "HERE", tmp_path)
     with pytest.raises(SettingError, match="phi-2: no random checkpoint: RuntimeError: no GPU"):
         go(plan(checkpoints=tmp_path / "random", tokenizers=tmp_path))
 
@@ -520,7 +520,8 @@ def test_no_script_needs_torch_to_be_read(script):
     """So that --help, a wrong option and these tests need no GPU."""
     code = f"import sys, runpy; runpy.run_path({str(BENCHMARKS / script)!r} + '.py'); "
     code += "sys.exit('torch' in sys.modules)"
-    environment = os.environ | {"PYTHONPATH": str(BENCHMARKS)}
+    places = filter(None, (str(BENCHMARKS), os.environ.get("PYTHONPATH")))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 

@@ -1,7 +1,7 @@
 """Where a finetuning step goes, arm by arm: what the GPU does in it, and how long it waits.
 
-benchmarks/finetune.py --breakdown leaves one JSON line per run, as `performance` describes them;
-their result holds "breakdown", which benchmarks/breakdown.py describes. Nothing is measured here.
+benchmarks/finetune.py --breakdown leaves one JSON line per run; `benchmark_lines` describes
+them. A result holds "breakdown", which benchmarks/breakdown.py describes. Nothing is measured here.
 """
 
 import math
@@ -12,13 +12,15 @@ from typing import Any
 import pandas as pd
 
 from .arms import ARMS
+from .benchmark_lines import Row, conditions, latest
 from .config import SettingError
 from .pages import render_breakdown
-from .performance import Row, conditions, latest
+from .performance import CONDITIONS
 from .performance import load as load_lines
 from .profiles import MODELS
 from .store import write_atomically
 
+COMMAND = "benchmarks/finetune.py --breakdown"
 LINES = "breakdown.jsonl"
 """The file of lines, below results/performance/."""
 PARTS = ("products", "attention", "unpacking", "other", "copies", "waiting")
@@ -33,7 +35,7 @@ def load(name: str = "performance") -> list[Row]:
     Raises:
         RecordError: If nothing was taken apart there.
     """
-    return load_lines(name, lines=LINES, command="benchmarks/finetune.py --breakdown")
+    return load_lines(name, lines=LINES, command=COMMAND)
 
 
 def table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -51,7 +53,7 @@ def table(rows: Iterable[Row]) -> pd.DataFrame:
         SettingError: If the rows do not belong in one table.
     """
     kept = latest(rows)
-    conditions(kept)
+    conditions(kept, CONDITIONS, command=COMMAND)
     found = {(row["model"], row["arm"]): row for row in kept}
     return pd.DataFrame(
         [
@@ -101,9 +103,7 @@ def longest(rows: Iterable[Row], model: str, arm: str, *, side: str = "kernels")
     """
     runs = [_seen(row) for row in latest(rows) if (row["model"], row["arm"]) == (model, arm)]
     if not runs or runs[-1] is None:
-        raise SettingError(
-            f"{arm} of {model} was not taken apart: run benchmarks/finetune.py --breakdown"
-        )
+        raise SettingError(f"{arm} of {model} was not taken apart: run {COMMAND}")
     frame = pd.DataFrame(runs[-1][side])
     frame = frame.assign(ms=1e3 * frame["s"], longest_ms=1e3 * frame["longest_s"])
     part = ["part"] if side == "kernels" else []

@@ -96,6 +96,16 @@ def count(value: float | None) -> str:
     return BLANK if value is None or pd.isna(value) else f"{int(value):,}"
 
 
+def whole(value: float) -> str:
+    """Return a rate to the nearest whole number, or "-" where it is missing."""
+    return BLANK if pd.isna(value) else count(round(value))
+
+
+def percent(value: float, *, decimals: int = 0) -> str:
+    """Return a share in percent, or "-" where it is missing."""
+    return BLANK if pd.isna(value) else f"{value:.{decimals}%}"
+
+
 def interval(
     mean: float | None, low: float | None, high: float | None, *, sign: bool = False
 ) -> str:

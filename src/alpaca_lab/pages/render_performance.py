@@ -1,15 +1,17 @@
 """The finetuning benchmark's page and figure, from `performance.table`. Only here it is rounded."""
 
 from collections.abc import Mapping
-from textwrap import shorten, wrap
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .drawing import GREY, LINES, canvas, colour, png, style, text
+from . import circumstances
+from .drawing import GREY, LINES, canvas, png, style
 from .markdown import escape, grid
-from .page import BLANK, count, listed, number
+from .page import BLANK, count, listed, number, percent, whole
+from .speed_bars import bars
 
 TITLE = "Finetuning speed beside what a user would run instead"
 HEADER = (
@@ -38,12 +40,6 @@ LAST_SLOW = 12
 """The last step of Unsloth's packed arms for Phi-2 that was seen to take longer than later ones."""
 OURS = "alpaca lab"
 LIMITS = {"4n": "4N: keeps", "6n": "6N: recomputes"}
-COMMAND = "python benchmarks/finetune.py --data ROWS.jsonl"
-WEIGHTS = {
-    "random": ("random at the true shapes: speed and memory are real, text is not",
-               "--random TOKENIZERS --delete"),
-    "given": ("as in the checkpoints that were given", "--checkpoints FOLDER"),
-}  # fmt: skip
 
 
 def page(
@@ -58,10 +54,9 @@ def page(
     Args:
         frame: `performance.table`.
         finetunes: `performance.finetunes`.
-        facts: `performance.conditions`, and "commits" of the Alpaca Lab arm.
+        facts: `benchmark_lines.conditions`, and "commits" of the Alpaca Lab arm.
         titles: Printed name by model key, in table order.
     """
-    command = f"{COMMAND} --cap {facts['cap_gib']:g} {WEIGHTS[facts['weights']][1]}"
     parts = [
         f"# {TITLE}",
         _run(frame, facts, titles),
@@ -71,7 +66,8 @@ def page(
         "## What our own runs left",
         _left(finetunes, titles),
         escape(FINETUNES),
-        f"This page, its figure and `finetune.csv` are written by one command:\n\n    {command}",
+        "This page, its figure and `finetune.csv` are written by one command:\n\n    "
+        + circumstances.command("benchmarks/finetune.py", facts),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -97,12 +93,11 @@ def summary(
     for key, title in titles.items():
         arms = frame[frame["model"] == key].set_index("arm")
         ours = arms.loc[OURS]
-        share = ours["share_of_limit"]
         rows.append(
             (
                 title,
-                _whole(ours["tok_s"]),
-                BLANK if pd.isna(share) else f"{share:.0%}",
+                whole(ours["tok_s"]),
+                percent(ours["share_of_limit"]),
                 number(finetunes.loc[finetunes["model"] == key, "device_gib"].max(), decimals=1),
                 *(number(arms.loc[peer, "ratio"], decimals=1) for peer in peers),
             )
@@ -138,9 +133,6 @@ def figure(frame: pd.DataFrame, *, titles: Mapping[str, str]) -> bytes:
 
 
 def _panel(plot: Axes, rows: pd.DataFrame, *, title: str) -> None:
-    places = range(len(rows))
-    colours = [colour(1 if arm == OURS else 0) for arm in rows["arm"]]
-    plot.barh(places, rows["tok_s"].fillna(0.0), height=0.7, color=colours, zorder=2)
     for line, (name, label) in zip(LINES[1:], LIMITS.items(), strict=False):
         bound = rows[f"limit_{name}"].iloc[0]
         if pd.notna(bound):
@@ -150,27 +142,7 @@ def _panel(plot: Axes, rows: pd.DataFrame, *, title: str) -> None:
                 color=GREY,
             )  # fmt: skip
     widest = rows[["tok_s", "limit_4n"]].max().max()
-    plot.set_xlim(0, 1.05 * widest if widest > 0 else 1)
-    for place, row in zip(places, rows.to_dict("records"), strict=True):
-        white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-        where = 0.0 if pd.isna(row["tok_s"]) else row["tok_s"]
-        plot.annotate(
-            text(_said(row)), (where, place), xytext=(4, 0), textcoords="offset points",
-            va="center", fontsize=9, bbox=white, zorder=3,
-        )  # fmt: skip
-    plot.set_yticks(places, [text(arm) for arm in rows["arm"]])
-    plot.set_ylim(len(rows) - 0.45, -0.55)
-    plot.xaxis.set_major_formatter("{x:,.0f}")
-    plot.set_title(text(title), loc="left")
-    plot.grid(visible=False, axis="y")
-
-
-def _said(row: Mapping[str, Any]) -> str:
-    """What stands beside a bar: speed and memory, or the beginning of why there is none."""
-    if pd.isna(row["tok_s"]):
-        return shorten(row["note"], 64, placeholder=" ...")
-    peak = "" if pd.isna(row["peak_gib"]) else f" ({number(row['peak_gib'], decimals=1)} GiB)"
-    return f"{count(round(row['tok_s']))}{peak}"
+    bars(plot, rows, names=list(rows["arm"]), ours=OURS, widest=widest, title=title)
 
 
 def _cells(row: Mapping[str, Any], titles: Mapping[str, str]) -> tuple[str, ...]:
@@ -178,13 +150,13 @@ def _cells(row: Mapping[str, Any], titles: Mapping[str, str]) -> tuple[str, ...]
     return (
         titles[row["model"]],
         row["arm"],
-        _whole(row["tok_s"]),
+        whole(row["tok_s"]),
         number(row["ratio"]),
         BLANK if pd.isna(row["goal"]) else f"{row['goal']:g}",
         BLANK if pd.isna(row["met"]) else row["met"],
         number(row["peak_gib"], decimals=1),
-        _whole(row["limit_tok_s"]),
-        *(BLANK if pd.isna(share) else f"{share:.1%}" for share in shares),
+        whole(row["limit_tok_s"]),
+        *(percent(share, decimals=1) for share in shares),
         "\n".join(wrap(row["note"], 44)),
     )
 
@@ -200,7 +172,7 @@ def _left(finetunes: pd.DataFrame, titles: Mapping[str, str]) -> str:
                 titles[run["model"]],
                 run["layout"] or BLANK,
                 count(run["micro_batch_tokens"]),
-                BLANK if pd.isna(run["recomputed_share"]) else f"{run['recomputed_share']:.0%}",
+                percent(run["recomputed_share"]),
                 number(predicted, decimals=1),
                 number(measured, decimals=1),
                 BLANK if unknown else number(predicted / measured),
@@ -216,40 +188,18 @@ def _left(finetunes: pd.DataFrame, titles: Mapping[str, str]) -> str:
     return grid(LEFT, rows, words=2).rstrip()
 
 
-def _whole(value: float) -> str:
-    return BLANK if pd.isna(value) else count(round(value))
-
-
 def _run(frame: pd.DataFrame, facts: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     """Say what was run: models, card, cap, weights, rows, versions."""
-    gpu = f"one {facts['gpu']}" if facts["gpu"] else "a GPU whose name is not known"
-    data = facts["data"]
-    rates = {
-        titles[key]: rows["matrix_tflops"].iloc[0]
-        for key, rows in frame.groupby("model", sort=False)
-    }
-    rate = listed(
-        f"{number(value, decimals=0)} TFLOP/s beside {key}" for key, value in rates.items()
-    )
-    packages = ", ".join(
-        f"{name} {version or '(not installed)'}" for name, version in facts["packages"].items()
-    )
+    rate = circumstances.rates(frame, titles, column="matrix_tflops", unit="TFLOP/s")
     sentences = (
-        f"QLoRA of {listed(titles.values())}, rank 16 on all linear layers, on {gpu}, each process "
-        f"capped at {facts['cap_gib']:g} GiB.",
-        f"Weights: {WEIGHTS[facts['weights']][0]}.",
-        f"Rows: {data['file']}, {count(data['rows'])} of them, sha256 {data['sha256'][:12]}.",
+        f"QLoRA of {listed(titles.values())}, rank 16 on all linear layers, "
+        f"{circumstances.card(facts)}.",
+        circumstances.weights(facts),
+        f"Rows: {circumstances.rows(facts)}.",
         f"Matrix product, bf16, 8192 x 8192 x 8192: {rate}.",
-        f"Versions: {packages}; Alpaca Lab at commit {_commits(facts)}.",
+        circumstances.versions(facts),
     )
     return escape(" ".join(sentences))
-
-
-def _commits(facts: Mapping[str, Any]) -> str:
-    """Return the commits in short, each with the mark of a tree that differed from it."""
-    parts = (commit.partition("+") for commit in facts["commits"])
-    names = [f"{name[:12]}{plus}{mark}" for name, plus, mark in parts]
-    return listed(names) if names else "unknown"
 
 
 def _early(facts: Mapping[str, Any], titles: Mapping[str, str]) -> str:
