@@ -11,8 +11,8 @@ from .sweep import BASE, GREEDY
 from .tables import rounded
 
 COLUMNS = (
-    "model", "value", "check", "n", "share", "bound", "max_difference", "mean_difference",
-    "max_gap", "max_noise", "within_noise", "verdict", "run",
+    "model", "value", "check", "against", "n", "share", "bound", "max_difference",
+    "mean_difference", "max_gap", "max_noise", "within_noise", "verdict", "run",
 )  # fmt: skip
 FLOATS = COLUMNS[COLUMNS.index("share") : COLUMNS.index("verdict")]
 NOT_MEASURED = "not measured"
@@ -23,9 +23,10 @@ def checks_table(record: Record, spec: StudySpec) -> pd.DataFrame:
 
     Returns:
         Columns `COLUMNS`. `check` is "dense" (n tokens, the dense model against NF4 with the
-        adapter beside it), "slots=1" and the like (n answers, against the study's number of
-        slots), or "again" (that number twice). `verdict` is "merged" or "unmerged"; "same",
-        "within noise" or "beyond noise"; or "not measured", and then the rest is blank.
+        adapter beside it), "slots=1" and the like (n answers, against those of `against` slots,
+        the study's number), or "again" (that number twice). `verdict` is "dense" or "unmerged",
+        as decoded; "same", "within noise" or "beyond noise"; or "not measured", and then the rest
+        is blank.
     """
     index = record.index()["runs"]
     rows = []
@@ -34,7 +35,8 @@ def checks_table(record: Record, spec: StudySpec) -> pd.DataFrame:
             run = record.run(index[model.key][cell])
             labels = {"model": model.key, "value": value, "run": run.id}
             rows += (labels | row for row in (_dense(run, spec), *_identity(run.checks())))
-    return rounded(pd.DataFrame(rows, columns=list(COLUMNS)), FLOATS)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"against": "Int64"})
+    return rounded(frame, FLOATS)
 
 
 def _dense(run: Run, spec: StudySpec) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def _dense(run: Run, spec: StudySpec) -> dict[str, Any]:
         "bound": spec.min_agreement,
         "max_difference": found["max_difference"],
         "mean_difference": found["mean_difference"],
-        "verdict": run.request().get("weights", "merged"),
+        "verdict": run.request().get("weights", "dense"),
     }
 
 
@@ -62,6 +64,7 @@ def _identity(checks: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         within = [entry["gap"] <= entry["noise"] for entry in parted]
         row = {
             "check": "again" if pair["slots"] == found["slots"] else f"slots={pair['slots']}",
+            "against": found["slots"],
             "n": pair["n"],
             "share": pair["identical"] / pair["n"] if pair["n"] else None,
             "verdict": "same",

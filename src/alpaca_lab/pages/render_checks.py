@@ -25,11 +25,11 @@ def checks(frame: pd.DataFrame, titles: Titles) -> Page:
         (
             plain(titles[row["model"]]),
             row["value"],
-            _check(row["check"]),
+            _check(row),
             row["verdict"],
             count(row["n"]),
             number(100 * row["share"]),
-            *(number(row[name], decimals=4) for name in ("max_difference", "max_gap", "max_noise")),
+            *(_logits(row[name]) for name in ("max_difference", "max_gap", "max_noise")),
             number(100 * row["within_noise"]),
         )
         for _, row in frame.iterrows()
@@ -46,20 +46,25 @@ def checks(frame: pd.DataFrame, titles: Titles) -> Page:
             "weights with the adapter beside them find the same token likeliest; largest "
             "difference of their logits. Below the bound the model is decoded unmerged.",
             "Slots: greedy answers that are the same, token for token, as with the study's number "
-            "of slots; again: that number twice. Where two answers part, gap is how far, in "
-            "logits, the likeliest token leads the less likely of the two, and noise how far two "
-            "ways of computing the same logits lie apart, and one unit in the last place.",
+            "of slots. Where two answers part, gap is how far, in logits, the likeliest token "
+            "leads the less likely of the two, and noise how far two ways of computing the same "
+            "logits lie apart, and one unit in the last place.",
             _blanks(frame),
         ),
         runs=tuple(dict.fromkeys(frame["run"])),
     )
 
 
-def _check(name: str) -> str:
-    kind, _, number_of_slots = name.partition("=")
-    if number_of_slots:
-        return f"{number_of_slots} {'slot' if number_of_slots == '1' else 'slots'}"
-    return {"dense": "dense against NF4"}.get(kind, kind)
+def _check(row: pd.Series) -> str:
+    kind, _, few = row["check"].partition("=")
+    if pd.isna(row["against"]):
+        return {"dense": "dense against NF4"}.get(kind, kind)
+    against = int(row["against"])
+    return f"{few} against {against} slots" if few else f"{against} slots twice"
+
+
+def _logits(value: float) -> str:
+    return BLANK if pd.isna(value) else f"{value:.2g}"
 
 
 def _merging(frame: pd.DataFrame, titles: Titles) -> str:
@@ -73,8 +78,8 @@ def _merging(frame: pd.DataFrame, titles: Titles) -> str:
         return f"Decoded unmerged, their agreement being below {bound}: {_named(low, titles)}."
     lowest = number(100 * found["share"].min())
     return (
-        f"The dense models find the token likeliest that NF4 finds at {lowest}% of the response "
-        f"tokens or more; the bound is {bound}, so all are decoded dense."
+        f"Every dense model that was checked agrees with NF4 on the likeliest token at {lowest}% "
+        f"of the response tokens or more; the bound is {bound}."
     )
 
 
