@@ -53,7 +53,7 @@ def test_a_clean_bill(shown):
     assert "| Tiny | finetuned | 8 against 32 slots | same | 200 | 100.00 | - |" in page
     assert "| Tiny | untuned | 32 slots twice | same |" in page
     assert "Slots change no answer: all 1,200 pairs are the same." in page
-    assert "likeliest token at 99.50% of the response tokens or more; the bound is 98.00%." in page
+    assert "for at least 99.50% of the response tokens; the bound is 98.00%." in page
 
 
 def test_partings_within_the_noise_are_counted_and_explained(shown):

@@ -1,6 +1,7 @@
 """The checks find nothing where nothing is wrong, and what is wrong where it was planted."""
 
 import hashlib
+import weakref
 from dataclasses import replace
 
 import pandas as pd
@@ -171,6 +172,21 @@ def test_a_merged_model_agrees_with_the_unmerged_one_and_the_base_with_itself(ad
     assert found["agreement"] == 1.0
     assert 0 < found["mean_difference"] < found["max_difference"] < 1e-3
     assert agreement(spec, None)["max_difference"] < 1e-4
+
+
+def test_one_model_at_a_time_is_in_memory(adapted, monkeypatch):
+    spec, folder = adapted
+    load, earlier = models.load_decoder, []
+
+    def watched(*arguments, **options):
+        assert all(model() is None for model in earlier)
+        model, tokenizer = load(*arguments, **options)
+        earlier.append(weakref.ref(model))
+        return model, tokenizer
+
+    monkeypatch.setattr(models, "load_decoder", watched)
+    agreement(spec, folder)
+    assert len(earlier) == 2
 
 
 @pytest.fixture

@@ -78,8 +78,8 @@ def _merging(frame: pd.DataFrame, titles: Titles) -> str:
         return f"Decoded unmerged, their agreement being below {bound}: {_named(low, titles)}."
     lowest = number(100 * found["share"].min())
     return (
-        f"Every dense model that was checked agrees with NF4 on the likeliest token at {lowest}% "
-        f"of the response tokens or more; the bound is {bound}."
+        f"Every dense model that was checked agrees with NF4 on the likeliest token for at "
+        f"least {lowest}% of the response tokens; the bound is {bound}."
     )
 
 
