@@ -7,6 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
+    {"sampling_kernels"},
     {
         "config",
         "install",
@@ -19,14 +20,18 @@ LAYERS = [
         "hardware",
     },
     {"batches", "fitting", "packed"},
-    {"pages.page", "rows.ngrams"},
+    {"engine", "pages.page", "rows.ngrams"},
     {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots"},
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},
     {"pages.circumstances", "pages.speed_bars"},
     {"rows.sources", "rows.validation", "rows.clusters", "rows.contamination", "rows.cache"},
     {"profiles", "checkpoints", "controls", "table_files", "calibration", "pages.readme"},
-    {"pages.render_performance", "pages.render_breakdown", "pages.render_decoding",
-     "pages.render_common_noise"},
+    {
+        "pages.render_performance",
+        "pages.render_breakdown",
+        "pages.render_decoding",
+        "pages.render_common_noise",
+    },
     {"arms", "benchmark_lines", "decoding_arms"},
     {"data", "beams", "models", "semantic", "performance", "decoding_goals"},
     {"encoding", "closeness", "preflight", "evaluate_metrics", "score"},
@@ -35,9 +40,18 @@ LAYERS = [
     {"trainer"},
     {"training"},
     {"finetune", "likelihood", "estimates", "datasheet"},
+    {"checks"},
     {"generate", "nll", "answers_file", "pages.verdicts", "pages.figures", "pages.provenance"},
     {"tables", "training_tables"},
-    {"trends", "answers_page", "pages.render_trends", "pages.render_cost", "pages.render_training"},
+    {
+        "trends",
+        "check_tables",
+        "answers_page",
+        "pages.render_trends",
+        "pages.render_cost",
+        "pages.render_training",
+        "pages.render_checks",
+    },
     {"pages.render", "pilot", "common_noise", "original", "walkthrough"},
     {"report", "score_file"},
     {"study"},
@@ -56,7 +70,7 @@ HEAVY = {
 }
 
 
-OF_TORCH = {"packed", "trainer", "callbacks"}
+OF_TORCH = {"packed", "engine", "sampling_kernels", "trainer", "callbacks"}
 """Rooms whose classes derive from torch's, so that they import it outright; each is itself imported
 only where it is used."""
 

@@ -38,6 +38,7 @@ def test_decode_settings_that_would_mislead_are_refused(fields, message):
         (DataSpec, {"max_train_rows": 0}, "at least 1"),
         (StudySpec, {"name": "../up", "models": (MODELS["phi-2"],)}, "may hold letters"),
         (StudySpec, {"name": "x", "models": ()}, "at least one model"),
+        (StudySpec, {"name": "x", "models": (MODELS["phi-2"],), "min_agreement": 98}, "0 always"),
         (StudySpec, {"name": "x", "models": (MODELS["phi-2"],) * 2}, "named twice"),
     ],
 )
@@ -64,6 +65,12 @@ def test_fingerprint_ignores_the_order_of_keys():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_study_survives_the_way_to_another_process(profile):
     assert study_from_dict(as_dict(PROFILES[profile])) == PROFILES[profile]
+
+
+def test_a_study_recorded_before_a_field_was_there_takes_its_default():
+    older = as_dict(PROFILES["smoke"])
+    del older["min_agreement"]
+    assert study_from_dict(older) == PROFILES["smoke"]
 
 
 def test_spec_holds_no_path_of_the_clone():

@@ -37,10 +37,12 @@ class FakeDecoder:
     dtype, device = "float32", "cpu"
     calls: list = []
     read: list = []
+    checked: list = []
+    agreeing = 1.0
     stop_after: int | None = None
 
     def __init__(self, spec, adapter, study):
-        self.spec, self.adapter = spec, adapter
+        self.spec, self.adapter, self.merged = spec, adapter, True
 
     def encode(self, question):
         return tuple(question["instruction"].encode())
@@ -50,7 +52,7 @@ class FakeDecoder:
         for n, job in enumerate(jobs):
             if type(self).stop_after == n:
                 raise KeyboardInterrupt
-            seen = (self.adapter is None, job.setting, job.repeat, job.prompt_ids)
+            seen = (self.adapter is None, self.merged, job.setting, job.repeat, job.prompt_ids)
             digest = hashlib.sha256(repr(seen).encode()).digest()
             ids = tuple(digest[: digest[0] % 4])  # an empty one now and then
             yield Finished(job=job, ids=ids, n_new_tokens=len(ids) + 1, finish_reason="eos")
@@ -63,6 +65,17 @@ class FakeDecoder:
         ids = [question["id"] for question in questions]
         return pd.DataFrame({"id": ids, "nats": 2.5, "tokens": 3, "characters": 7})
 
+    def agreement(self, questions):
+        type(self).checked.append(("agreement", self.adapter))
+        return {"agreement": type(self).agreeing, "tokens": 9}
+
+    def unmerge(self):
+        self.merged = False
+
+    def identity(self, questions):
+        type(self).checked.append(("identity", self.adapter))
+        return {"slots": 4, "pairs": [], "partings": []}
+
     def peak_gib(self):
         return None
 
@@ -71,6 +84,8 @@ class FakeDecoder:
 def _fresh_fake(monkeypatch):
     monkeypatch.setattr(FakeDecoder, "calls", [])
     monkeypatch.setattr(FakeDecoder, "read", [])
+    monkeypatch.setattr(FakeDecoder, "checked", [])
+    monkeypatch.setattr(FakeDecoder, "agreeing", 1.0)
     monkeypatch.setattr(FakeDecoder, "stop_after", None)
 
 
@@ -256,6 +271,61 @@ def test_references_are_read_once_by_each_of_the_two_models(record):
     assert len(FakeDecoder.read) == 2
 
 
+def test_each_model_is_checked_once(record):
+    generate(record)
+    checked = [(check, folder is None) for check, folder in FakeDecoder.checked]
+    assert checked == [
+        ("agreement", False), ("identity", False), ("agreement", True), ("identity", True),
+    ]  # fmt: skip
+    found = {cell: set(run.checks()) for cell, run in runs_of(record) if run.checks()}
+    assert found == {"greedy": {"dense", "identity"}, "base": {"dense", "identity"}}
+    generate(record)
+    assert len(FakeDecoder.checked) == 4
+
+
+def test_a_check_that_was_interrupted_is_the_only_one_that_is_done_again(record, monkeypatch):
+    def stop(self, questions):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FakeDecoder, "identity", stop)
+        generate(record)
+    FakeDecoder.checked.clear()
+    generate(record)
+    assert FakeDecoder.checked[0][0] == "identity" and len(FakeDecoder.checked) == 3
+
+
+def test_a_merge_that_departs_too_far_is_decoded_unmerged_under_ids_of_its_own(tmp_path, record):
+    merged, answers = ids(record), rows(record)
+    FakeDecoder.agreeing = 0.97
+    other = new_record(tmp_path / "b")
+    unmerged = ids(other)
+    assert not set(merged.values()) & set(unmerged.values())
+    for cell, run in runs_of(other):
+        request = dict(run.request())
+        assert request.pop("weights") == "unmerged"
+        assert request == record.run(merged[cell]).request()
+    assert rows(other)["greedy"] != answers["greedy"]
+    assert other.run(unmerged["greedy"]).checks()["dense"]["agreement"] == 0.97
+    FakeDecoder.checked.clear()
+    assert ids(other) == unmerged and not FakeDecoder.checked  # what was found is kept
+    looser = generate(other, replace(STUDY, min_agreement=0.9))
+    assert looser["answers"] == EXPECTED and dict(other.index()["runs"]["tiny"]) == merged
+
+
+def test_a_run_sealed_before_there_were_checks_is_left_as_it_is(record):
+    generate(record)
+    for _, run in runs_of(record):
+        (run.folder / "checks.json").unlink(missing_ok=True)
+        run.seal({})
+    FakeDecoder.checked.clear()
+    FakeDecoder.agreeing = 0.0
+    assert generate(record)["answers"] == 0 and not FakeDecoder.checked
+    for _, run in runs_of(record):
+        run.verify()
+        assert run.checks() == {}
+
+
 def test_white_space_alone_is_an_empty_answer(record):
     class Blank(FakeDecoder):
         def text(self, ids):
@@ -293,14 +363,14 @@ def test_a_real_model_answers_through_the_same_stage(record, monkeypatch):
 
     loads = []
 
-    def load_decoder(spec, adapter):
-        loads.append(adapter)
+    def load_decoder(spec, adapter, *, merged):
+        loads.append((adapter and adapter.name, merged))
         return random_model("llama"), Tokenizer()
 
     monkeypatch.setattr(stage.models, "load_decoder", load_decoder)
     generate(record, open_decoder=stage.ModelDecoder)
     found = rows(record)
-    assert [folder and folder.name for folder in loads] == ["adapter", None]
+    assert loads == [("adapter", False), ("adapter", True), (None, False), (None, True)]
     assert found["base"] == found["greedy"]  # the same random model stands for both
     cold = {key: line for key, line in found["temperature=0.001"].items() if key[1] == 0}
     assert cold == found["greedy"]

@@ -76,6 +76,22 @@ def test_edited_scores_are_refused(tmp_path):
         run.verify()
 
 
+def test_checks_stand_side_by_side_and_are_sealed_with_the_run(tmp_path):
+    record = Record(tmp_path)
+    run = record.open_run(REQUEST)
+    assert run.checks() == {}
+    run.add_check("dense", {"agreement": 1.0})
+    run.add_check("identity", {"slots": 4})
+    assert run.checks() == {"dense": {"agreement": 1.0}, "identity": {"slots": 4}}
+    run = sealed_run(record)
+    run.verify()
+    with pytest.raises(RecordError, match="never changed"):
+        run.add_check("dense", {"agreement": 0.5})
+    write_json(run.folder / "checks.json", {"dense": {"agreement": 0.5}})
+    with pytest.raises(RecordError, match="checks.json does not match its manifest"):
+        run.verify()
+
+
 def test_run_is_whole_only_with_its_manifest(tmp_path):
     run = Record(tmp_path).open_run(REQUEST)
     run.append(ANSWER)

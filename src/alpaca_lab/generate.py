@@ -3,8 +3,10 @@
 Two passes over each model. Greedy and sampled cells share one pass through the slots, question by
 question, so that a prompt is prefilled once for all of them; each beam width is a pass of its own.
 The untuned base, decoded greedily, is one more cell. Each of the two models also reads the
-references: how likely it finds them. An answer is on disk the moment it is finished, and what is
-on disk is never decoded again: interrupting costs the answers in flight.
+references: how likely it finds them, and whether the dense model that decodes reads them as the
+NF4 model that was trained does; where it does not, the latter decodes. An answer is on disk the
+moment it is finished, and what is on disk is never decoded again: interrupting costs the answers in
+flight.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from . import beams, checkpoints, encoding, environment, hardware, likelihood, models, slots
+from . import beams, checkpoints, checks, encoding, environment, hardware, likelihood, models, slots
 from .config import ROOT, ModelSpec, SettingError, StudySpec
 from .memory import slots_that_fit
 from .progress import Bar
@@ -46,6 +48,15 @@ class Decoder(Protocol):
     def likelihood(self, questions: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         """Return how surprising the model finds each reference, as `likelihood.response_nll`."""
 
+    def agreement(self, questions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return how far the dense model is from the unmerged one, as `checks.agreement`."""
+
+    def unmerge(self) -> None:
+        """Answer with the NF4 weights and the adapter beside them from here on."""
+
+    def identity(self, questions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return how far answers depend on the number of slots, as `checks.identity`."""
+
     def text(self, ids: Sequence[int]) -> str:
         """Return an answer's text."""
 
@@ -64,12 +75,16 @@ class ModelDecoder:
     spec: ModelSpec
     adapter: Path | None
     study: StudySpec
+    merged: bool = True
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
+        return self._load(merged=self.merged)
+
+    def _load(self, *, merged: bool) -> tuple[Any, Any]:
         gc.collect()  # the decoder before this one may still hold the GPU's memory in a cycle
         hardware.claim_device(self.study.gpu_gib)
-        return models.load_decoder(self.spec, self.adapter)
+        return models.load_decoder(self.spec, self.adapter, merged=merged)
 
     @property
     def dtype(self) -> str:
@@ -108,6 +123,27 @@ class ModelDecoder:
     def likelihood(self, questions: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         """Return how surprising the model finds each reference, as `likelihood.response_nll`."""
         return likelihood.response_nll(*self._loaded, questions)
+
+    def agreement(self, questions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return how far the dense model is from the unmerged one, as `checks.agreement`."""
+        chosen = questions[: checks.AGREEMENT_QUESTIONS]
+        # One model at a time is in memory: the first is gone before the second is loaded.
+        unmerged = checks.reference_logits(*self._load(merged=False), chosen)
+        return checks.agreement(checks.reference_logits(*self._loaded, chosen), unmerged)
+
+    def unmerge(self) -> None:
+        """Answer with the NF4 weights and the adapter beside them from here on."""
+        self.merged = False
+        self.__dict__.pop("_loaded", None)
+
+    def identity(self, questions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return how far answers depend on the number of slots, as `checks.identity`."""
+        model, tokenizer = self._loaded
+        most = checks.IDENTITY_QUESTIONS if self.device == "cuda" else checks.IDENTITY_QUESTIONS_CPU
+        budget = self.study.max_new_tokens
+        jobs = checks.greedy_jobs(tokenizer, questions[:most], max_new_tokens=budget)
+        width, eos = self._width(jobs), tokenizer.eos_token_id
+        return checks.identity(model, jobs, slots=width, eos_token_id=eos, seed=self.study.seed)
 
     def text(self, ids: Sequence[int]) -> str:
         """Return an answer's text, special tokens left out."""
@@ -158,23 +194,25 @@ def generate(
         "seed": study.seed,
         "dtype": tuned.dtype,
     }
-    tasks = [
-        _task(cell, shared | {"adapter": training["adapter"]["sha256"]}, record=record)
-        for cell in cells(study)
-    ]
-    base = _task(untuned(study), shared | {"adapter": None}, record=record)
-    total = sum(task.cell.repeats for task in [*tasks, base]) * len(questions)
-    done = sum(len(task.run.done()) for task in [*tasks, base])
-    with Bar(total=total, initial=done, desc=f"Decode {spec.title}", unit="answer") as bar:
+    greedy, *others = cells(study)
+    total = sum(cell.repeats for cell in (greedy, *others, untuned(study))) * len(questions)
+    with Bar(total=total, desc=f"Decode {spec.title}", unit="answer") as bar:
+        first = _task(greedy, shared | {"adapter": training["adapter"]["sha256"]}, record=record)
+        first = _checked(first, questions, decoder=tuned, study=study, record=record, bar=bar)
+        tasks = [first, *(_task(cell, first.run.request(), record=record) for cell in others)]
+        base = _task(untuned(study), shared | {"adapter": None}, record=record)
+        bar.n = bar.initial = sum(len(task.run.done()) for task in [*tasks, base])
+        bar.refresh()
         one_pass = [task for task in tasks if task.cell.setting.num_beams == 1]
         passes = [one_pass, *([task] for task in tasks if task not in one_pass)]
         for group in passes:
             _answer(group, questions, decoder=tuned, bar=bar)
-        _measure_likelihood(tasks[0].run, questions, decoder=tuned, bar=bar)
+        _measure(first.run, questions, decoder=tuned, bar=bar)
         del tuned  # so that one model at a time is in memory
-        untuned_decoder = open_decoder(spec, None, study)
-        _answer([base], questions, decoder=untuned_decoder, bar=bar)
-        _measure_likelihood(base.run, questions, decoder=untuned_decoder, bar=bar)
+        plain = open_decoder(spec, None, study)
+        base = _checked(base, questions, decoder=plain, study=study, record=record, bar=bar)
+        _answer([base], questions, decoder=plain, bar=bar)
+        _measure(base.run, questions, decoder=plain, bar=bar)
     everything = [*tasks, base]
     record.add_runs(model_key, {task.cell.name: task.run.id for task in everything})
     return _summary(model_key, everything)
@@ -198,6 +236,32 @@ def _task(cell: Cell, shared: Mapping[str, Any], *, record: Record) -> _Task:
         "engine": "slots" if cell.setting.num_beams == 1 else "beams",
     }
     return _Task(cell=cell, run=record.open_run(request))
+
+
+def _checked(
+    task: _Task,
+    questions: Sequence[Mapping[str, Any]],
+    *,
+    decoder: Decoder,
+    study: StudySpec,
+    record: Record,
+    bar: Bar,
+) -> _Task:
+    """Return a task, or, where its dense model is too far from what was trained, the unmerged one.
+
+    Only then does the request say which weights decode: the run of a merged adapter keeps its id.
+    """
+    if not task.run.is_sealed and "dense" not in task.run.checks():
+        bar.set_postfix_str("the dense model against NF4")
+        task.run.add_check("dense", decoder.agreement(questions))
+    found = task.run.checks().get("dense")
+    if found is None or found["agreement"] >= study.min_agreement:
+        return task
+    decoder.unmerge()
+    unmerged = _task(task.cell, task.run.request() | {"weights": "unmerged"}, record=record)
+    if not unmerged.run.is_sealed:
+        unmerged.run.add_check("dense", found)
+    return unmerged
 
 
 def _answer(
@@ -237,13 +301,18 @@ def _answer(
             )
 
 
-def _measure_likelihood(
+def _measure(
     run: Run, questions: Sequence[Mapping[str, Any]], *, decoder: Decoder, bar: Bar
 ) -> None:
-    """Record the references' likelihood beside the greedy answers of the same model, once."""
-    if not run.has_likelihood and not run.is_sealed:
+    """Record beside the greedy answers, once, what else is to be known of the same model."""
+    if run.is_sealed:
+        return
+    if not run.has_likelihood:
         bar.set_postfix_str("likelihood of the references")
         run.write_likelihood(decoder.likelihood(questions))
+    if "identity" not in run.checks():
+        bar.set_postfix_str("the same answers with fewer slots")
+        run.add_check("identity", decoder.identity(questions))
 
 
 def _missing(

@@ -183,7 +183,7 @@ def check_adapted(
 
 
 def load_decoder(
-    spec: ModelSpec, adapter: Path | None
+    spec: ModelSpec, adapter: Path | None, *, merged: bool = True
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Load the dense model that decodes: NF4 weights dequantised, the adapter merged into them.
 
@@ -191,6 +191,8 @@ def load_decoder(
         spec: Which base.
         adapter: Folder of the adapter; None for the untuned base, which goes through NF4 all the
             same, so that the two differ in the adapter alone.
+        merged: False loads what was trained instead, and decodes slower: the weights stay in NF4,
+            the adapter beside them.
 
     Returns:
         A Transformers model in `compute_dtype`, in eval mode, and its tokenizer padding left.
@@ -201,16 +203,20 @@ def load_decoder(
     from peft import PeftConfig, PeftModel
 
     folder = locate(spec)
-    model = _load_nf4(folder).dequantize()
+    model = _load_nf4(folder)
+    if merged:
+        model = model.dequantize()
     if adapter is not None:
         config = PeftConfig.from_pretrained(str(adapter))
         model = PeftModel.from_pretrained(model, str(adapter))
         lora = LoraSpec(rank=config.r, alpha=config.lora_alpha, dropout=config.lora_dropout)
         check_adapted(model, shape=read_shape(folder), targets=spec.lora_targets, lora=lora)
         check_loaded(model, adapter)
-        model = model.merge_and_unload()
-    model = model.to(compute_dtype()).eval()
-    model.requires_grad_(False)
+        # The base with the adapter's layers in place is an ordinary Transformers model too.
+        model = model.merge_and_unload() if merged else model.get_base_model()
+    if merged:
+        model = model.to(compute_dtype())
+    model.eval().requires_grad_(False)
     return model, load_tokenizer(folder)
 
 

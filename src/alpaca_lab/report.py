@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from . import table_files, tables, training_tables, trends
+from . import check_tables, table_files, tables, training_tables, trends
 from .config import ROOT, StudySpec, study_from_dict
 from .pages import (
     figures,
@@ -22,6 +22,7 @@ from .pages import (
     markdown,
     readme,
     render,
+    render_checks,
     render_cost,
     render_training,
     render_trends,
@@ -51,7 +52,7 @@ def build(record: Record) -> None:
     """
     evidence = tables.load(record)
     titles = _titles(evidence.spec)
-    texts = _score_texts(evidence) | _training_texts(record, evidence.spec)
+    texts = _score_texts(evidence) | _record_texts(record, evidence.spec)
     pages = _pages(texts, evidence)
     frames = {name: from_csv(text) for name, text in texts.items()}
     drawn = {axis: figures.axis(frames[axis], titles=titles) for axis in AXES} | {
@@ -93,7 +94,7 @@ def check(record: Record) -> list[str]:
             is not finetuned.
     """
     evidence = tables.load(record)
-    texts = _score_texts(evidence) | _training_texts(record, evidence.spec)
+    texts = _score_texts(evidence) | _record_texts(record, evidence.spec)
     files = _files(texts, _pages(texts, evidence))
     return [
         f"{name}.{ending}"
@@ -186,6 +187,11 @@ def _score_texts(evidence: tables.Evidence) -> dict[str, str]:
     return {name: to_csv(frame) for name, frame in frames.items()}
 
 
+def _record_texts(record: Record, spec: StudySpec) -> dict[str, str]:
+    checks = to_csv(check_tables.checks_table(record, spec))
+    return {"checks": checks} | _training_texts(record, spec)
+
+
 def _training_texts(record: Record, spec: StudySpec) -> dict[str, str]:
     return {
         "training": to_csv(training_tables.training_table(record, spec)),
@@ -210,6 +216,7 @@ def _pages(texts: Mapping[str, str], evidence: tables.Evidence) -> dict[str, Pag
         "main": render.main(frames["main"], provenance),
         "contrasts": render_trends.contrasts(frames["contrasts"], provenance),
         "aa": render_trends.aa(frames["aa"], provenance),
+        "checks": render_checks.checks(frames["checks"], titles),
         "performance/cost": render_cost.cost(frames["performance/cost"], titles),
         **_training_pages(texts, titles),
     }

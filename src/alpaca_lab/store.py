@@ -6,6 +6,7 @@ A run is one cell of the sweep for one model; the fingerprint of what was asked 
     answers.jsonl    one line per answer, appended as it is finished
     sessions.jsonl   one line per process that added answers: seconds, tokens, peak GiB, machine
     likelihood.csv   how surprising the model finds each reference; greedy and base runs only
+    checks.json      what slots and merging change; greedy and base runs only
     scores.parquet   one row per answer
     manifest.json    written last and atomically: its presence means that the run is whole
 """
@@ -174,6 +175,20 @@ class Run:
             return None
         return pd.read_csv(self.folder / "likelihood.csv", dtype={"id": str})
 
+    def checks(self) -> dict[str, Any]:
+        """Return what was measured of this run's model and slots, by check; empty if nothing."""
+        path = self.folder / "checks.json"
+        return read_json(path) if path.is_file() else {}
+
+    def add_check(self, name: str, found: Mapping[str, Any]) -> None:
+        """Write what one check found beside the others.
+
+        Raises:
+            RecordError: If the run is sealed: a finished run is never changed.
+        """
+        self._refuse_sealed()
+        write_json(self.folder / "checks.json", self.checks() | {name: dict(found)})
+
     def write_scores(self, scores: pd.DataFrame) -> None:
         """Write one row of scores per answer."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
@@ -194,7 +209,8 @@ class Run:
         """
         self._refuse_sealed()
         names = (
-            "request.json", "answers.jsonl", "sessions.jsonl", "likelihood.csv", "scores.parquet",
+            "request.json", "answers.jsonl", "sessions.jsonl", "likelihood.csv", "checks.json",
+            "scores.parquet",
         )  # fmt: skip
         hashes = {
             name: sha256_file(self.folder / name) for name in names if (self.folder / name).exists()

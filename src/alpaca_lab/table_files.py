@@ -13,11 +13,12 @@ SECONDARY = {f"{axis}_secondary": axis for axis in AXES}
 """Pages without a CSV of their own: they show other metrics of an axis table."""
 TRAINING = ("training", "equal_treatment", "performance/training")
 """Tables of the finetunes, which need no answer."""
-TABLES = ("main", "contrasts", *AXES, "aa", "performance/cost", *TRAINING, *SECONDARY)
+TABLES = ("main", "contrasts", *AXES, "aa", "checks", "performance/cost", *TRAINING, *SECONDARY)
 """Every page, in reading order."""
 WORDS = (
     "model", "axis", "value", "metric", "signature", "cell", "from", "to", "verdict", "run",
     "baseline", "note", "order", "template", "recipe", "layout", "halved_at_steps",
+    "check",
 )  # fmt: skip
 """Columns that hold words: a run named 123456e78901 is not a number."""
 
