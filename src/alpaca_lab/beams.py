@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .config import require
-from .engine.texts import Text
 from .slots import Finished, Job, Step, Watch, finish, refuse_misfits, undefined
+from .texts import Text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

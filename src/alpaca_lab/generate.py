@@ -107,8 +107,7 @@ class ModelDecoder:
         width, eos = self._width(jobs), tokenizer.eos_token_id
         if all(job.setting.num_beams == 1 for job in jobs):
             return slots.decode(model, jobs, slots=width, eos_token_id=eos, seed=self.study.seed)
-        pad = tokenizer.pad_token_id
-        return beams.search(model, jobs, rows=width, eos_token_id=eos, pad_token_id=pad)
+        return beams.search(model, jobs, rows=width, eos_token_id=eos)
 
     def _width(self, jobs: Sequence[Job]) -> int:
         """Return the rows decoded side by side: the study's slots, as far as the GPU holds them."""

@@ -38,8 +38,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .config import DecodeSetting, require
-from .engine.texts import Text
 from .sampling import UNDEFINED, row_key
+from .texts import Text
 
 if TYPE_CHECKING:
     from .engine.engine import Engine

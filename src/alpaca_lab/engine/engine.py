@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..columns import Columns
 from ..sampling import next_tokens
-from .columns import Columns
 from .forward import KeyValues, forward_of
 from .rows import RowBuffer, Rows
 

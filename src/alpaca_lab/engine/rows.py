@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .columns import TOGETHER
+from ..columns import TOGETHER
 
 FIELDS = (
     "token", "position", "column", "sequence", "shared", "shared_length", "parent",

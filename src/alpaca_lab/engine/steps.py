@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .columns import TOGETHER
+from ..columns import TOGETHER
 from .rows import Rows
 
 QUERIES = 16

@@ -12,7 +12,7 @@ from .columns import TOGETHER
 
 if TYPE_CHECKING:
     from .columns import Columns
-    from .rows import RowBuffer
+    from .engine.rows import RowBuffer
 
 
 @dataclass(kw_only=True)
