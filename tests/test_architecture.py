@@ -41,6 +41,7 @@ LAYERS = [
     {"training"},
     {"finetune", "likelihood", "estimates", "datasheet"},
     {"checks"},
+    {"decoders"},
     {"generate", "nll", "answers_file", "pages.verdicts", "pages.figures", "pages.provenance"},
     {"tables", "training_tables"},
     {

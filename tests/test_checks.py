@@ -46,9 +46,13 @@ def greedy_jobs():
     ]
 
 
-def identity(model, **changes):
-    arguments = {"slots": 10, "eos_token_id": EOS, "seed": 0} | changes
-    return checks.identity(model, greedy_jobs(), **arguments)
+def decoded(model, width):
+    return decode(model, greedy_jobs(), slots=width, eos_token_id=EOS, seed=0)
+
+
+def identity(model, *, slots=10, decode=decoded):
+    found = checks.answers_by_slots(lambda width: decode(model, width), slots=slots)
+    return checks.identity(model, found, slots=slots, eos_token_id=EOS)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -65,17 +69,17 @@ def test_no_number_of_slots_is_compared_twice_nor_beyond_the_studys(slots, compa
     assert [pair["slots"] for pair in found["pairs"]] == compared
 
 
-def plant(monkeypatch, *, slots, position, token):
+def planted(*, slots, position, token):
     """Let q3's answer be `token` at `position`, and cut there, when decoded with `slots` slots."""
 
-    def flipped(model, jobs, **settings):
-        for finished in decode(model, jobs, **settings):
-            if settings["slots"] == slots and finished.job.question == "q3":
+    def flipped(model, width):
+        for finished in decoded(model, width):
+            if width == slots and finished.job.question == "q3":
                 ids = (*finished.ids[:position], token)
                 finished = replace(finished, ids=ids, finish_reason="length")
             yield finished
 
-    monkeypatch.setattr(checks, "decode", flipped)
+    return flipped
 
 
 def answer(model, question):
@@ -84,7 +88,7 @@ def answer(model, question):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_flipped_token_is_found_with_its_place_and_its_gap(architecture, monkeypatch):
+def test_a_flipped_token_is_found_with_its_place_and_its_gap(architecture):
     model = random_model(architecture)
     honest = answer(model, "q3")
     position = len(honest.ids) - 1
@@ -93,8 +97,7 @@ def test_a_flipped_token_is_found_with_its_place_and_its_gap(architecture, monke
         logits = model(context).logits[0, -1]
     likeliest, *_, least = logits.argsort(descending=True).tolist()
     assert likeliest == honest.ids[position]
-    plant(monkeypatch, slots=8, position=position, token=least)
-    found = identity(model)
+    found = identity(model, decode=planted(slots=8, position=position, token=least))
     assert [pair["identical"] for pair in found["pairs"]] == [10, 9, 10]
     [parting] = found["partings"]
     assert (parting["question"], parting["slots"], parting["position"]) == ("q3", 8, position)
@@ -104,23 +107,22 @@ def test_a_flipped_token_is_found_with_its_place_and_its_gap(architecture, monke
     assert found["max_gap"] == parting["gap"] and found["within_noise"] == 0.0
 
 
-def test_an_answer_that_ends_where_another_goes_on_parts_there(monkeypatch):
+def test_an_answer_that_ends_where_another_goes_on_parts_there():
     model = random_model("llama")
     ended = next(n for n in range(10) if answer(model, f"q{n}").finish_reason == "eos")
 
-    def prolonged(model, jobs, **settings):
-        for finished in decode(model, jobs, **settings):
-            if settings["slots"] == 1 and finished.job.question == f"q{ended}":
+    def prolonged(model, width):
+        for finished in decoded(model, width):
+            if width == 1 and finished.job.question == f"q{ended}":
                 finished = replace(finished, ids=(*finished.ids, 5), finish_reason="length")
             yield finished
 
-    monkeypatch.setattr(checks, "decode", prolonged)
-    [parting] = identity(model)["partings"]
+    [parting] = identity(model, decode=prolonged)["partings"]
     assert parting["position"] == len(answer(model, f"q{ended}").ids)
     assert parting["tokens"] == [EOS, 5]
 
 
-def test_a_near_tie_of_bfloat16_lies_within_its_noise(monkeypatch):
+def test_a_near_tie_of_bfloat16_lies_within_its_noise():
     """The likeliest two tokens are made equal: any rounding decides between them."""
     model = random_model("llama").to(torch.bfloat16)
     honest = answer(model, "q3")
@@ -129,8 +131,7 @@ def test_a_near_tie_of_bfloat16_lies_within_its_noise(monkeypatch):
         model.lm_head.weight[token] = model.lm_head.weight[honest.ids[0]]
     first = answer(model, "q3").ids[0]
     other = honest.ids[0] if first == token else token
-    plant(monkeypatch, slots=1, position=0, token=other)
-    found = identity(model)
+    found = identity(model, decode=planted(slots=1, position=0, token=other))
     assert found["dtype"] == "bfloat16"
     [parting] = [entry for entry in found["partings"] if entry["question"] == "q3"]
     assert parting["position"] == 0 and parting["gap"] <= parting["noise"]

@@ -76,8 +76,8 @@ class FakeDecoder:
         type(self).checked.append(("identity", self.adapter))
         return {"slots": 4, "pairs": [], "partings": []}
 
-    def peak_gib(self):
-        return None
+    def facts(self):
+        return {"peak_gib": None, "slots": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -250,17 +250,6 @@ def test_slots_change_no_request_and_the_seed_changes_every_one(record):
     assert not set(record.index()["runs"]["tiny"].values()) & set(first.values())
 
 
-def test_an_answer_that_memory_did_not_hold_is_recorded_as_oom(record):
-    class Full(FakeDecoder):
-        def answers(self, jobs):
-            for job in jobs:
-                yield Finished(job=job, ids=(), n_new_tokens=0, finish_reason=None)
-
-    summary = generate(record, open_decoder=Full)
-    assert summary["counts"] == {"oom": EXPECTED}
-    assert rows(record)["greedy"]["q0", 0]["finish_reason"] is None
-
-
 def test_references_are_read_once_by_each_of_the_two_models(record):
     generate(record)
     assert [adapter is None for adapter in FakeDecoder.read] == [False, True]
@@ -344,22 +333,25 @@ def test_a_model_that_is_not_finetuned_is_refused(tmp_path):
         generate(Record(tmp_path))
 
 
-@pytest.mark.model
-def test_a_real_model_answers_through_the_same_stage(record, monkeypatch):
-    """Slots, beams and tokenizer joined: greedy, base, T .001 and beams of one tiny model."""
+class Tokenizer:
+    """Turns the end of a text into tokens: it tells the questions apart, and is soon read."""
+
+    eos_token_id, pad_token_id = 2, 0
+
+    def __call__(self, text, *, add_special_tokens=True):
+        return SimpleNamespace(input_ids=[3 + ord(letter) % 120 for letter in text[-60:]])
+
+    def decode(self, ids, *, skip_special_tokens):
+        assert skip_special_tokens
+        return " ".join(map(str, ids))
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """Let a small random model stand for every checkpoint; holds what was loaded."""
     pytest.importorskip("torch")
-    from random_models import EOS, PAD, random_model
-
-    class Tokenizer:
-        eos_token_id, pad_token_id = EOS, PAD
-
-        def __call__(self, text, *, add_special_tokens=True):
-            # The end of a text tells the questions apart, and is soon read.
-            return SimpleNamespace(input_ids=[3 + ord(letter) % 120 for letter in text[-60:]])
-
-        def decode(self, ids, *, skip_special_tokens):
-            assert skip_special_tokens
-            return " ".join(map(str, ids))
+    from alpaca_lab import checkpoints, decoders, memory
+    from random_models import random_model
 
     loads = []
 
@@ -367,7 +359,16 @@ def test_a_real_model_answers_through_the_same_stage(record, monkeypatch):
         loads.append((adapter and adapter.name, merged))
         return random_model("llama"), Tokenizer()
 
-    monkeypatch.setattr(stage.models, "load_decoder", load_decoder)
+    shape = memory.KNOWN_SHAPES["microsoft/phi-2"]
+    monkeypatch.setattr(decoders.models, "load_decoder", load_decoder)
+    monkeypatch.setattr(checkpoints, "locate", lambda spec: None)
+    monkeypatch.setattr(checkpoints, "read_shape", lambda folder: shape)
+    return loads
+
+
+@pytest.mark.model
+def test_a_real_model_answers_through_the_same_stage(record, loads):
+    """Slots, beams and tokenizer joined: greedy, base, T .001 and beams of one tiny model."""
     generate(record, open_decoder=stage.ModelDecoder)
     found = rows(record)
     assert loads == [("adapter", False), ("adapter", True), (None, False), (None, True)]
@@ -375,3 +376,50 @@ def test_a_real_model_answers_through_the_same_stage(record, monkeypatch):
     cold = {key: line for key, line in found["temperature=0.001"].items() if key[1] == 0}
     assert cold == found["greedy"]
     assert found["num_beams=2"] != found["greedy"]
+
+
+@pytest.mark.model
+def test_memory_that_runs_out_halves_the_slots_and_changes_no_answer(tmp_path, loads, monkeypatch):
+    """Twice, in the middle of a pass: what was finished is kept, and sessions say so."""
+    import torch
+
+    from alpaca_lab import slots
+
+    study = replace(STUDY, slots=16)
+    roomy, tight = new_record(tmp_path / "roomy"), new_record(tmp_path / "tight")
+    generate(roomy, study, stage.ModelDecoder)
+    run, widths = slots.run, []
+
+    def short_of_memory(engine, jobs, **settings):
+        of_a_pass = not settings.keys() & {"watch", "slots"}
+        if of_a_pass:
+            widths.append(engine.rows)
+        for n, finished in enumerate(run(engine, jobs, **settings)):
+            if of_a_pass and engine.rows > 4 and n == 3:
+                raise torch.OutOfMemoryError("no room")
+            yield finished
+
+    monkeypatch.setattr(slots, "run", short_of_memory)
+    generate(tight, study, stage.ModelDecoder)
+    assert widths[:3] == [16, 8, 4]
+    assert rows(tight) == rows(roomy)
+    sessions = [run.sessions()[-1] for cell, run in runs_of(tight) if cell != "base"]
+    assert {session["halvings"] for session in sessions} == {2}
+    assert {session["slots"] for session in sessions} == {4}
+
+
+@pytest.mark.model
+def test_memory_that_does_not_hold_one_slot_stops_the_stage_and_says_what_to_do(
+    record, loads, monkeypatch
+):
+    import torch
+
+    from alpaca_lab import slots
+
+    def no_memory(engine, jobs, **settings):
+        raise torch.OutOfMemoryError("no room")
+        yield
+
+    monkeypatch.setattr(slots, "run", no_memory)
+    with pytest.raises(SettingError, match="runs out even for one slot.*what is answered is kept"):
+        generate(record, open_decoder=stage.ModelDecoder)

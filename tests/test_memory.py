@@ -3,12 +3,14 @@
 import pytest
 
 from alpaca_lab.memory import (
+    COLUMNS_PER_SLOT,
     KNOWN_SHAPES,
+    column_bytes,
     decode_gib,
     finetune_gib,
     kept_bytes,
+    plan_decode,
     plan_pass,
-    slots_that_fit,
 )
 from alpaca_lab.profiles import MODELS
 
@@ -46,7 +48,7 @@ def test_more_of_anything_needs_more_memory():
     assert finetune_gib(shape, **base | {"trainable": 80_000_000}) > need
     assert finetune_gib(shape, **base, recompute=1.0) < finetune_gib(shape, **base, recompute=0.5)
     assert finetune_gib(shape, **base, recompute=0.5) < need
-    assert decode_gib(shape, slots=32, length=1024) > decode_gib(shape, slots=16, length=1024)
+    assert decode_gib(shape, slots=9, columns=800) > decode_gib(shape, slots=9, columns=400)
 
 
 def test_what_a_block_keeps_is_counted_by_hand():
@@ -70,10 +72,29 @@ def test_plan_spends_memory_on_keeping_before_tokens():
     assert plan_pass(llama, budget_gib=5, **asked) is None
 
 
-def test_slots_never_promise_what_does_not_fit():
-    shape = KNOWN_SHAPES["meta-llama/Llama-2-7b-hf"]
-    slots = slots_that_fit(shape, length=960, budget_gib=24, most=64)
-    assert 0 < slots < 64
-    assert decode_gib(shape, slots=slots, length=960) <= 24
-    assert decode_gib(shape, slots=slots + 1, length=960) > 24
-    assert slots_that_fit(shape, length=960, budget_gib=8, most=64) == 0
+def test_a_decode_never_promises_what_does_not_fit():
+    llama = KNOWN_SHAPES["meta-llama/Llama-2-7b-hf"]
+    plan = plan_decode(llama, slots=128, longest=960, budget_gib=24)
+    assert plan.slots == 128 and plan.gib <= 24
+    assert decode_gib(llama, slots=128, columns=plan.columns + 1) > 24
+    assert plan_decode(llama, slots=128, longest=960, budget_gib=13) is None
+
+
+def test_a_decode_takes_no_more_columns_than_its_slots_can_need():
+    phi = KNOWN_SHAPES["microsoft/phi-2"]
+    plan = plan_decode(phi, slots=8, longest=500, budget_gib=80)
+    assert plan.columns == 8 * 500 + 1 and plan.gib < 10
+
+
+def test_a_small_card_gets_fewer_slots_rather_than_starved_ones():
+    llama = KNOWN_SHAPES["meta-llama/Llama-2-7b-hf"]
+    plan = plan_decode(llama, slots=128, longest=960, budget_gib=15)
+    assert 1 < plan.slots < 128
+    assert plan.columns >= plan.slots * COLUMNS_PER_SLOT
+
+
+def test_a_column_holds_keys_and_values_of_all_layers():
+    """LLaMA: 32 layers x 32 heads x 128 x 2 (keys, values) x 2 bytes."""
+    llama = KNOWN_SHAPES["meta-llama/Llama-2-7b-hf"]
+    assert column_bytes(llama) == 32 * 32 * 128 * 2 * 2 == 524_288
+    assert column_bytes(llama, bytes_per_value=4) == 2 * 524_288

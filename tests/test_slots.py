@@ -243,6 +243,44 @@ def test_a_pool_too_small_for_all_makes_answers_wait_and_changes_none(model):
         assert sum(step.read for step in steps) > sum(LENGTHS) - len(LENGTHS)  # some read again
 
 
+@pytest.mark.parametrize("columns", [None, 121])
+def test_steps_asked_for_before_the_last_ones_tokens_are_read_change_no_answer(
+    model, monkeypatch, columns
+):
+    """As on a GPU: an answer's end is seen a step late, and the row after it is not heeded."""
+    from alpaca_lab.engine.engine import Engine
+
+    jobs = jobs_for(random_prompts(*LENGTHS))
+    expected = answers(model, jobs, slots=7)
+    monkeypatch.setattr(Engine, "ahead", 1)
+    steps = []
+    done = decode(
+        model, jobs, slots=7, eos_token_id=EOS, seed=0, columns=columns, watch=steps.append
+    )
+    found = {
+        (f.job.question, f.job.cell, f.job.repeat): (f.ids, f.n_new_tokens, f.finish_reason)
+        for f in done
+    }
+    assert found == expected
+    if columns is None:
+        rows = sum(n + (reason == "eos") for _, n, reason in expected.values())
+        assert sum(step.drawn for step in steps) == rows
+
+
+def test_fewer_slots_than_rows_change_no_answer(llama):
+    from alpaca_lab.engine.engine import Engine
+    from alpaca_lab.slots import run
+
+    jobs = jobs_for(random_prompts(*LENGTHS))
+    engine, found = Engine(llama, rows=7, columns=1000), []
+    for slots in (7, 2):
+        steps = []
+        done = run(engine, jobs, eos_token_id=EOS, seed=0, slots=slots, watch=steps.append)
+        found.append({id(finished.job): finished for finished in done})
+        assert max(step.drawn for step in steps) == slots
+    assert found[0] == found[1]
+
+
 def test_a_job_longer_than_the_pool_is_refused_by_name(llama):
     jobs = jobs_for([(5,) * 25], settings={"greedy": SETTINGS["greedy"]})  # 25 + 40 = 65
     with pytest.raises(SettingError, match="question q0, cell greedy.*64 tokens that this GPU"):

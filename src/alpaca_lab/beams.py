@@ -196,7 +196,7 @@ class _Loop:
             read = self._fill()
             if not self.engine.batch.filled:
                 continue  # a prompt of one token, read without a step
-            scores, places = self.engine.expand(num_beams=self.num_beams)
+            scores, places = self.engine.expand(num_beams=self.num_beams)()
             if watch:
                 watch(self._told(read))
             yield from self._choose(scores, places)

@@ -13,14 +13,14 @@ base dequantised with the adapter merged into it. Both read the references, toke
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .config import DecodeSetting
 from .encoding import encode_prompt
 from .likelihood import encoded_reference, response_logits
-from .slots import Finished, Job, decode
+from .slots import Finished, Job
 
 if TYPE_CHECKING:
     import torch
@@ -74,44 +74,55 @@ def greedy_jobs(
     ]
 
 
-def identity(
-    model: Any, jobs: Sequence[Job], *, slots: int, eos_token_id: int, seed: int
-) -> dict[str, Any]:
-    """Decode the same greedy jobs with 1, 8 and `slots` slots, the last twice, and compare.
+def answers_by_slots(
+    decode: Callable[[int], Iterable[Finished]], *, slots: int
+) -> list[tuple[int, dict[str, Finished]]]:
+    """Return greedy answers decoded with `slots`, 1, 8 and once more `slots` slots.
 
     Args:
-        model: A Transformers causal language model in eval mode.
-        jobs: Greedy ones, one per question, of at least two prompt tokens each.
-        slots: The study's number of slots, which the others are compared with.
-        eos_token_id: The token that ends an answer.
-        seed: As `slots.decode` has it.
+        decode: Yields the answers to the same questions, for a number of slots.
+        slots: The study's number of slots.
 
     Returns:
-        `slots` and `dtype`. `pairs`, one per number compared, `slots` itself (decoded again) last:
-        slots, n answers compared, identical. `partings`, one per two answers that part: question,
-        slots, position, tokens; `gap`, by how much the likeliest token there leads the less likely
-        of the two, and `noise`, both in logits. Over the partings: `max_gap`, `max_noise` and
-        `within_noise`, the share whose gap is at most their noise; None where no answers part.
+        (number of slots, {question: its answer}), in that order.
     """
+    widths = (slots, *sorted({1, min(FEW, slots)} - {slots}), slots)
+    return [(width, {done.job.question: done for done in decode(width)}) for width in widths]
 
-    def answers(width: int) -> dict[str, Finished]:
-        done = decode(model, jobs, slots=width, eos_token_id=eos_token_id, seed=seed)
-        return {finished.job.question: finished for finished in done if finished.finish_reason}
 
-    first = answers(slots)
+def identity(
+    model: Any,
+    answers: Sequence[tuple[int, Mapping[str, Finished]]],
+    *,
+    slots: int,
+    eos_token_id: int,
+) -> dict[str, Any]:
+    """Compare the same greedy answers as decoded with several numbers of slots.
+
+    Args:
+        model: The Transformers model that decoded them, in eval mode.
+        answers: What `answers_by_slots` returns; the prompts have two tokens or more.
+        slots: The study's number of slots.
+        eos_token_id: The token that ends an answer.
+
+    Returns:
+        `slots` and `dtype`. `pairs`, one per number compared with the first: slots, n answers
+        compared, identical. `partings`, one per two answers that part: question, slots, position,
+        tokens; `gap`, by how much the likeliest token there leads the less likely of the two, and
+        `noise`, both in logits. Over the partings: `max_gap`, `max_noise` and `within_noise`, the
+        share whose gap is at most their noise; None where no answers part.
+    """
+    (_, first), *rest = answers
     pairs, partings = [], []
-    for width in (*sorted({1, min(FEW, slots)} - {slots}), slots):
-        second = answers(width)
-        shared = [question for question in first if question in second]
+    for width, second in rest:
         parted = [
             parting
-            for question in shared
+            for question in first
             for parting in _parting(
                 first[question], second[question], slots=width, eos_token_id=eos_token_id
             )
         ]
-        same = len(shared) - len(parted)
-        pairs.append({"slots": width, "n": len(shared), "identical": same})
+        pairs.append({"slots": width, "n": len(first), "identical": len(first) - len(parted)})
         partings += parted
     measured = _gaps(model, partings)
     within = [entry["gap"] <= entry["noise"] for entry in measured]

@@ -322,8 +322,9 @@ class StudySpec:
     """Answers per question in a sampled cell. Greedy and beams take 1, temperature .001 takes 2."""
     max_new_tokens: int = 512
     """Response budget of every cell."""
-    slots: int = 32
-    """Answers decoded side by side. Changes speed and memory, never an answer."""
+    slots: int = 128
+    """Most answers decoded side by side; fewer where memory is short. Changes speed and memory,
+    never an answer."""
     gpu_gib: float | None = None
     """Take at most so many GiB of the GPU, to share it or stand for a smaller card; None: all."""
     encoder: EncoderSpec = ROBERTA

@@ -1,7 +1,16 @@
-"""How a finetune is fitted to this card: tokens per pass, and how much runs twice."""
+"""How a finetune and a decode are fitted to this card: tokens per pass, answers side by side."""
 
 from .config import LLAMA_LINEARS, PHI_LINEARS, ModelSpec, SettingError, StudySpec
-from .memory import PassPlan, Shape, finetune_gib, padded_gib, plan_pass
+from .memory import (
+    DecodePlan,
+    PassPlan,
+    Shape,
+    decode_gib,
+    finetune_gib,
+    padded_gib,
+    plan_decode,
+    plan_pass,
+)
 
 PACKED_LINEARS = {"llama": LLAMA_LINEARS, "mistral": LLAMA_LINEARS, "phi": PHI_LINEARS}
 """The architectures that are trained on packed rows, with all the layers that LoRA must be on."""
@@ -72,3 +81,39 @@ def plan(study: StudySpec, spec: ModelSpec, *, shape: Shape, memory_gib: float |
             f" are {memory_gib:.1f}: lower train.max_length, or take a larger card"
         )
     return best
+
+
+def decode_plan(
+    study: StudySpec, shape: Shape, *, longest: int, memory_gib: float | None, halvings: int = 0
+) -> DecodePlan:
+    """Return how a study's answers are decoded here.
+
+    Args:
+        study: The study; it says how many slots are wished for, and how wide its beams are.
+        shape: A model's sizes.
+        longest: Tokens of the longest prompt and its budget.
+        memory_gib: What the GPU has for it; None on a CPU.
+        halvings: How often that was found to be too much.
+
+    Raises:
+        SettingError: If the longest answer does not fit.
+    """
+    slots = max(study.slots >> halvings, *study.beams, 1)
+    if memory_gib is None:
+        columns = slots * longest + 1
+        gib = decode_gib(shape, slots=slots, columns=columns, bytes_per_value=4)
+        return DecodePlan(slots=slots, columns=columns, gib=gib)
+    budget = memory_gib * (1 - MARGIN)
+    plan = plan_decode(shape, slots=slots, longest=longest, budget_gib=budget)
+    if plan is not None and halvings:
+        # The pool is what is large: halving the slots alone would free next to nothing.
+        columns = max(plan.columns >> halvings, longest + 1)
+        gib = decode_gib(shape, slots=plan.slots, columns=columns)
+        plan = DecodePlan(slots=plan.slots, columns=columns, gib=gib)
+    if plan is None:
+        least = decode_gib(shape, slots=1, columns=longest + 1)
+        raise SettingError(
+            f"decoding {longest} tokens of prompt and answer needs {least:.1f} GiB, here are "
+            f"{memory_gib:.1f}: lower max_new_tokens, or take a larger card"
+        )
+    return plan

@@ -11,146 +11,21 @@ flight.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
-import pandas as pd
-
-from . import beams, checkpoints, checks, encoding, environment, hardware, likelihood, models, slots
-from .config import ROOT, ModelSpec, SettingError, StudySpec
-from .memory import slots_that_fit
+from . import environment
+from .config import ROOT, SettingError, StudySpec
+from .decoders import Decoder, ModelDecoder, OpenDecoder
 from .progress import Bar
 from .prompts import TEMPLATE_HASH
 from .slots import Finished, Job
 from .store import Record, Run
 from .sweep import Cell, cells, untuned
-
-
-class Decoder(Protocol):
-    """What answers: a model with its tokenizer, loaded when it is first asked."""
-
-    dtype: str
-    device: str
-
-    def encode(self, question: Mapping[str, Any]) -> tuple[int, ...]:
-        """Return the token ids of a question's prompt."""
-
-    def answers(self, jobs: Sequence[Job]) -> Iterator[Finished]:
-        """Yield each answer as it finishes. The jobs go through slots, or are of one beam width."""
-
-    def likelihood(self, questions: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-        """Return how surprising the model finds each reference, as `likelihood.response_nll`."""
-
-    def agreement(self, questions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return how far the dense model is from the unmerged one, as `checks.agreement`."""
-
-    def unmerge(self) -> None:
-        """Answer with the NF4 weights and the adapter beside them from here on."""
-
-    def identity(self, questions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return how far answers depend on the number of slots, as `checks.identity`."""
-
-    def text(self, ids: Sequence[int]) -> str:
-        """Return an answer's text."""
-
-    def peak_gib(self) -> float | None:
-        """Return the most GiB reserved so far; None on a CPU."""
-
-
-OpenDecoder = Callable[[ModelSpec, Path | None, StudySpec], Decoder]
-"""Makes the decoder of a base model and its adapter's folder, or of the untuned base (None)."""
-
-
-@dataclass
-class ModelDecoder:
-    """The `Decoder` of a real study: a dense Transformers model."""
-
-    spec: ModelSpec
-    adapter: Path | None
-    study: StudySpec
-    merged: bool = True
-
-    @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        return self._load(merged=self.merged)
-
-    def _load(self, *, merged: bool) -> tuple[Any, Any]:
-        gc.collect()  # the decoder before this one may still hold the GPU's memory in a cycle
-        hardware.claim_device(self.study.gpu_gib)
-        return models.load_decoder(self.spec, self.adapter, merged=merged)
-
-    @property
-    def dtype(self) -> str:
-        """Name of the dtype that a model is loaded in on this machine."""
-        return str(hardware.compute_dtype()).removeprefix("torch.")
-
-    @property
-    def device(self) -> str:
-        """Where the model is, "cuda" or "cpu"."""
-        return hardware.device()
-
-    def encode(self, question: Mapping[str, Any]) -> tuple[int, ...]:
-        """Return the token ids of a question's prompt."""
-        tokenizer = self._loaded[1]
-        return tuple(encoding.encode_prompt(tokenizer, question["instruction"], question["input"]))
-
-    def answers(self, jobs: Sequence[Job]) -> Iterator[Finished]:
-        """Yield each answer as it finishes, from the slots or from beam search."""
-        model, tokenizer = self._loaded
-        width, eos = self._width(jobs), tokenizer.eos_token_id
-        if all(job.setting.num_beams == 1 for job in jobs):
-            return slots.decode(model, jobs, slots=width, eos_token_id=eos, seed=self.study.seed)
-        return beams.search(model, jobs, rows=width, eos_token_id=eos)
-
-    def _width(self, jobs: Sequence[Job]) -> int:
-        """Return the rows decoded side by side: the study's slots, as far as the GPU holds them."""
-        memory = hardware.memory_gib(self.study.gpu_gib)
-        if memory is None:
-            return self.study.slots
-        length = max(len(job.prompt_ids) + job.setting.max_new_tokens for job in jobs)
-        shape = checkpoints.read_shape(checkpoints.locate(self.spec))
-        fitting = slots_that_fit(shape, length=length, budget_gib=memory, most=self.study.slots)
-        return max(fitting, 1)
-
-    def likelihood(self, questions: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-        """Return how surprising the model finds each reference, as `likelihood.response_nll`."""
-        return likelihood.response_nll(*self._loaded, questions)
-
-    def agreement(self, questions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return how far the dense model is from the unmerged one, as `checks.agreement`."""
-        chosen = questions[: checks.AGREEMENT_QUESTIONS]
-        # One model at a time is in memory: the first is gone before the second is loaded.
-        unmerged = checks.reference_logits(*self._load(merged=False), chosen)
-        return checks.agreement(checks.reference_logits(*self._loaded, chosen), unmerged)
-
-    def unmerge(self) -> None:
-        """Answer with the NF4 weights and the adapter beside them from here on."""
-        self.merged = False
-        self.__dict__.pop("_loaded", None)
-
-    def identity(self, questions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return how far answers depend on the number of slots, as `checks.identity`."""
-        model, tokenizer = self._loaded
-        most = checks.IDENTITY_QUESTIONS if self.device == "cuda" else checks.IDENTITY_QUESTIONS_CPU
-        budget = self.study.max_new_tokens
-        jobs = checks.greedy_jobs(tokenizer, questions[:most], max_new_tokens=budget)
-        width, eos = self._width(jobs), tokenizer.eos_token_id
-        return checks.identity(model, jobs, slots=width, eos_token_id=eos, seed=self.study.seed)
-
-    def text(self, ids: Sequence[int]) -> str:
-        """Return an answer's text, special tokens left out."""
-        return self._loaded[1].decode(list(ids), skip_special_tokens=True)
-
-    def peak_gib(self) -> float | None:
-        """Return the most GiB reserved so far; None on a CPU."""
-        return hardware.peak_gib()
 
 
 def generate(
@@ -292,7 +167,7 @@ def _answer(
                     "answers": task.answers,
                     "new_tokens": task.new_tokens,
                     "wall_s": round(task.wall_s, 3),
-                    "peak_gib": decoder.peak_gib(),
+                    **decoder.facts(),
                     "device": decoder.device,
                     "started": machine["time"],
                     "environment": machine,
@@ -340,11 +215,10 @@ def _missing(
 
 def _line(finished: Finished, *, text: str) -> dict[str, Any]:
     """Return an answer as it is recorded. White space alone is an empty answer, and an answer."""
-    answered = "ok" if text.strip() else "empty"
     return {
         "id": finished.job.question,
         "repeat": finished.job.repeat,
-        "status": answered if finished.finish_reason else "oom",
+        "status": "ok" if text.strip() else "empty",
         "text": text,
         "ids_sha256": _sha256(",".join(map(str, finished.ids)))[:16],
         "n_new_tokens": finished.n_new_tokens,

@@ -9,6 +9,10 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes per weight in NF4: 4 bits, an 8-bit scale per 64 weights, a float per 256 scales."""
 WORKSPACE_GIB = 0.8
 """CUDA context, library workspaces and fragmentation."""
+DECODE_WORKSPACE_GIB = 0.4
+"""Workspaces of the libraries and of the captured steps, and fragmentation."""
+COLUMNS_PER_SLOT = 96
+"""Columns of the pool for each slot: an answer half written, and its part of a prompt."""
 LOGITS_PIECE = 1024
 """Response tokens whose logits exist at one time."""
 UNPACKING_TOKENS = 240
@@ -228,32 +232,74 @@ def plan_pass(
     return min(plans, key=lambda plan: plan[0])[1] if plans else None
 
 
-def decode_gib(shape: Shape, *, slots: int, length: int, bytes_per_value: int = 2) -> float:
-    """Predict the peak memory of decoding in GiB: dense weights, the KV cache, one step's logits.
+def column_bytes(shape: Shape, *, bytes_per_value: int = 2) -> int:
+    """Return the bytes of one token's keys and values in all layers.
+
+    Example:
+        >>> column_bytes(KNOWN_SHAPES["mistralai/Mistral-7B-v0.1"])
+        131072
+    """
+    return 2 * shape.layers * shape.kv_heads * shape.head_dim * bytes_per_value
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodePlan:
+    """How many answers are decoded side by side, and how many tokens are remembered for them."""
+
+    slots: int
+    columns: int
+    """Columns of the pool, one of them nobody's."""
+    gib: float
+    """Predicted peak."""
+
+
+def decode_gib(shape: Shape, *, slots: int, columns: int, bytes_per_value: int = 2) -> float:
+    """Predict the peak memory of decoding in GiB: dense weights, the pool, one step's logits.
 
     Args:
         shape: The model's sizes.
-        slots: Answers decoded side by side.
-        length: Longest prompt plus response in tokens.
+        slots: Rows of a step.
+        columns: Columns of the pool.
         bytes_per_value: 2 for 16-bit, 4 for float32.
     """
     weights = (shape.block_parameters + shape.embedding_parameters) * bytes_per_value
-    cache = 2 * shape.layers * slots * length * shape.kv_heads * shape.head_dim * bytes_per_value
-    logits = slots * shape.vocab * 4 * 8
-    return (weights + cache + logits) / GIB + WORKSPACE_GIB
+    pool = columns * column_bytes(shape, bytes_per_value=bytes_per_value)
+    # As they come, and for beams in float32, again as sums, and as what their best are found among.
+    logits = slots * shape.vocab * (bytes_per_value + 3 * 4)
+    return (weights + pool + logits) / GIB + DECODE_WORKSPACE_GIB
 
 
-def slots_that_fit(
-    shape: Shape, *, length: int, budget_gib: float, most: int, bytes_per_value: int = 2
-) -> int:
-    """Return the largest number of slots, at most `most`, whose decode fits; 0 if none does."""
-    sizes = range(most, 0, -1)
-    fits = (
-        n
-        for n in sizes
-        if decode_gib(shape, slots=n, length=length, bytes_per_value=bytes_per_value) <= budget_gib
-    )
-    return next(fits, 0)
+def plan_decode(
+    shape: Shape, *, slots: int, longest: int, budget_gib: float, bytes_per_value: int = 2
+) -> DecodePlan | None:
+    """Return how to decode within a budget, or None where not even one answer fits.
+
+    All memory that is left goes to the pool, as far as the slots can ever need it. There are as
+    many slots as wished if the pool has `COLUMNS_PER_SLOT` columns for each, else fewer: answers
+    share their prompts' columns, and few are long at the same time; one that finds none waits.
+
+    Args:
+        shape: The model's sizes.
+        slots: Most answers side by side.
+        longest: Tokens of the longest prompt and its budget.
+        budget_gib: What decoding may take, all told.
+        bytes_per_value: 2 for 16-bit, 4 for float32.
+    """
+
+    def room(count: int) -> int:
+        fixed = decode_gib(shape, slots=count, columns=0, bytes_per_value=bytes_per_value)
+        left = (budget_gib - fixed) * GIB
+        most = count * longest + 1
+        return min(most, int(left / column_bytes(shape, bytes_per_value=bytes_per_value)))
+
+    count = slots
+    while count > 1 and room(count) < count * min(COLUMNS_PER_SLOT, longest):
+        count -= 1
+    columns = room(count)
+    if columns <= longest:
+        return None
+    gib = decode_gib(shape, slots=count, columns=columns, bytes_per_value=bytes_per_value)
+    return DecodePlan(slots=count, columns=columns, gib=gib)
 
 
 KNOWN_SHAPES: dict[str, Shape] = {

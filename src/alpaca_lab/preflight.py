@@ -7,7 +7,7 @@ import pandas as pd
 from . import environment, fitting
 from .checkpoints import read_shape
 from .config import ModelSpec, SettingError, StudySpec
-from .memory import KNOWN_SHAPES, Shape, decode_gib, slots_that_fit
+from .memory import KNOWN_SHAPES, Shape
 from .store import OUTPUTS
 
 PROMPT_TOKENS = 448
@@ -42,19 +42,11 @@ def table(study: StudySpec) -> pd.DataFrame:
             rows.append((model.title, "unknown: shape not known before download", here, "yes"))
             continue
         train_needs, train_fits = _training(study, model, shape, memory if gpu else None)
-        length = PROMPT_TOKENS + study.max_new_tokens
-        value_bytes = 2 if gpu else 4
-        slots = slots_that_fit(
-            shape, length=length, budget_gib=memory, most=study.slots, bytes_per_value=value_bytes
-        )
-        decode = decode_gib(shape, slots=max(slots, 1), length=length, bytes_per_value=value_bytes)
+        needs, fits = _decoding(study, shape, memory if gpu else None)
         slow = not gpu and shape.block_parameters > CPU_PARAMETERS
         reason = "no: needs a GPU; on a CPU it would take days" if slow else None
         rows.append((f"finetune {model.title}", train_needs, here, reason or train_fits))
-        rows.append(
-            (f"decode {model.title}, {max(slots, 1)} slots", f"{decode:.1f} GiB", here,
-             reason or ("yes" if slots else "no: more than this machine has; lower max_new_tokens"))
-        )  # fmt: skip
+        rows.append((f"decode {model.title}", needs, here, reason or fits))
     rows.append(_disk_row(study))
     return pd.DataFrame(rows, columns=["what", "needs", "here", "can run"])
 
@@ -72,6 +64,16 @@ def _training(
     if memory_gib is not None and plan.gib > memory_gib:
         return needs, "no: more than this machine has; lower resources.micro_batch_tokens"
     return needs, "yes"
+
+
+def _decoding(study: StudySpec, shape: Shape, memory_gib: float | None) -> tuple[str, str]:
+    """Return what decoding needs as it would be run here, and whether it can."""
+    longest = PROMPT_TOKENS + study.max_new_tokens
+    try:
+        plan = fitting.decode_plan(study, shape, longest=longest, memory_gib=memory_gib)
+    except SettingError as error:
+        return "more", f"no: {error}"
+    return f"{plan.gib:.1f} GiB: {plan.slots} slots over {plan.columns:,} tokens", "yes"
 
 
 def _disk_row(study: StudySpec) -> tuple[str, str, str, str]:

@@ -42,8 +42,10 @@ from .sampling import UNDEFINED, row_key
 from .texts import Text
 
 if TYPE_CHECKING:
-    from .engine.engine import Engine
+    from .engine.engine import Engine, Read
 
+LAST = -1
+"""Stands for the token that an answer drew last, which the device knows before the host does."""
 RESERVE = 8
 """A job is seated where so many columns are free for each answer in a slot."""
 
@@ -72,9 +74,8 @@ class Finished:
     """The answer in tokens, EOS excluded."""
     n_new_tokens: int
     """Tokens decoded, EOS included."""
-    finish_reason: Literal["eos", "length"] | None
-    """"eos": the model ended the answer. "length": the budget cut it. None: the GPU's memory did
-    not hold it, and there is no answer."""
+    finish_reason: Literal["eos", "length"]
+    """"eos": the model ended the answer. "length": the budget cut it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,16 +160,28 @@ def run(
     *,
     eos_token_id: int,
     seed: int,
+    slots: int | None = None,
     watch: Watch | None = None,
 ) -> Iterator[Finished]:
-    """Decode every job as `decode` does, in an engine that outlives the call."""
+    """Decode every job as `decode` does, in an engine that outlives the call.
+
+    Args:
+        engine: The engine.
+        jobs: As for `decode`, and so are the rest.
+        eos_token_id: The token that ends an answer.
+        seed: Seeds the noise.
+        slots: Answers side by side, at most the engine's rows; None: as many.
+        watch: Called after each step.
+    """
     refuse_misfits(jobs, limit=engine.limit, columns=engine.columns.count - 1)
     for job in jobs:
         beams = job.setting.num_beams
         require(beams == 1, f"{name_of(job)}: slots do not search beams; use beams.search")
     if jobs:
         engine.reset()
-        yield from _Loop(engine, jobs, eos_token_id=eos_token_id, seed=seed).answers(watch)
+        slots = min(slots or engine.rows, engine.rows)
+        loop = _Loop(engine, jobs, slots=slots, eos_token_id=eos_token_id, seed=seed)
+        yield from loop.answers(watch)
 
 
 @dataclass
@@ -204,13 +217,25 @@ class _Seat:
     """What it must read again before it draws."""
 
 
+@dataclass(frozen=True)
+class _Flight:
+    """A step that was asked for, and whose tokens are not read yet."""
+
+    slots: np.ndarray
+    seats: list[_Seat]
+    """Who sat there then."""
+    index: np.ndarray
+    """Of the token that each draws, in its answer."""
+    read: Read
+
+
 class _Loop:
     """The state of one call of `run`."""
 
     def __init__(
-        self, engine: Engine, jobs: Sequence[Job], *, eos_token_id: int, seed: int
+        self, engine: Engine, jobs: Sequence[Job], *, slots: int, eos_token_id: int, seed: int
     ) -> None:
-        slots, budget = engine.rows, max(job.setting.max_new_tokens for job in jobs)
+        budget = max(job.setting.max_new_tokens for job in jobs)
         self.engine, self.columns = engine, engine.columns
         self.eos_token_id, self.seed = eos_token_id, seed
         self.max_top_k = max(job.setting.top_k for job in jobs)
@@ -227,23 +252,29 @@ class _Loop:
         )}  # fmt: skip
         self.of["temperature"] = np.zeros(slots, np.float32)
         self.budget = np.zeros(slots, np.int32)
+        self.known = np.zeros(slots, np.int32)
+        """How many of its tokens the host has read."""
         self.draws = np.zeros(slots, bool)
         """Which slots draw; the others are empty, or read their tokens again."""
         self.drawn = np.zeros((slots, budget), np.int32)
-        self.sequences = list(range(engine.sequences - 1, slots - 1, -1))
+        self.sequences = list(range(engine.sequences - 1, engine.rows - 1, -1))
         """Rows of the table that no prompt has; the first ones are the slots' own."""
 
     def answers(self, watch: Watch | None) -> Iterator[Finished]:
         """Step until every job is answered."""
+        flying: deque[_Flight] = deque()
         while True:
             self._seat()
             drawing, read = self._fill()
-            if not self.engine.batch.filled:
-                return
-            tokens = self.engine.draw(max_top_k=self.max_top_k)[: len(drawing)]
-            if watch:
+            filled = self.engine.batch.filled > 0
+            if filled:
+                flying.append(self._take_off(drawing))
+            if watch and filled:
                 watch(self._told(drawing, read))
-            yield from self._hand_out(drawing, tokens)
+            if not flying:
+                return
+            while len(flying) > (self.engine.ahead if filled else 0):
+                yield from self._land(flying.popleft())
 
     def _seat(self) -> None:
         """Give free slots to the first jobs whose prompts are read."""
@@ -288,7 +319,7 @@ class _Loop:
         }  # fmt: skip
         for name, value in values.items():
             self.of[name][slot] = value
-        self.budget[slot] = setting.max_new_tokens
+        self.budget[slot], self.known[slot] = setting.max_new_tokens, len(drawn)
         self.drawn[slot, : len(drawn)] = drawn
         self.draws[slot] = again.is_read
 
@@ -308,8 +339,8 @@ class _Loop:
             if not room:
                 break
             text.read_on(batch, self.columns, room=room)
-        for slot, seat in enumerate(self.seats):
-            self.draws[slot] = seat is not None and seat.again.is_read
+            if text.is_read and text.shared is not None:
+                self.draws[text.sequence] = True  # an answer that has read its own tokens again
         return drawing, batch.filled - len(drawing)
 
     def _unread(self) -> Iterator[Text]:
@@ -327,16 +358,32 @@ class _Loop:
                 yield prompt.text
             free -= len(prompt.waiting)
 
-    def _hand_out(self, drawing: np.ndarray, tokens: np.ndarray) -> Iterator[Finished]:
-        """Take note of what was drawn; free the slots of the answers that have ended."""
-        for slot in drawing[tokens == UNDEFINED]:
-            raise FloatingPointError(undefined(self.seats[slot].job, self.of["index"][slot]))
-        self.drawn[drawing, self.of["index"][drawing]] = tokens
-        self.of["token"][drawing] = tokens
-        self.of["index"][drawing] += 1
+    def _take_off(self, drawing: np.ndarray) -> _Flight:
+        """Ask for the step, and move its answers on as if their tokens were known."""
+        read = self.engine.draw(max_top_k=self.max_top_k)
+        index = self.of["index"][drawing]
+        self.of["token"][drawing] = LAST
+        self.of["index"][drawing] = index + 1
         self.of["position"][drawing] += 1
-        ended = (tokens == self.eos_token_id) | (self.of["index"] == self.budget)[drawing]
-        for slot in drawing[np.flatnonzero(ended)]:
+        self.draws[drawing] = index + 1 < self.budget[drawing]
+        return _Flight(drawing, [self.seats[slot] for slot in drawing], index, read)
+
+    def _land(self, flight: _Flight) -> Iterator[Finished]:
+        """Read what was drawn; free the slots of the answers that have ended."""
+        [tokens] = flight.read()
+        # Those that ended, or had to leave, before this step's tokens were read are not heeded.
+        still = [
+            n
+            for n, (slot, seat) in enumerate(zip(flight.slots, flight.seats, strict=True))
+            if self.seats[slot] is seat
+        ]
+        tokens, slots, index = tokens[still], flight.slots[still], flight.index[still]
+        for n in np.flatnonzero(tokens == UNDEFINED):
+            raise FloatingPointError(undefined(self.seats[slots[n]].job, index[n]))
+        self.drawn[slots, index] = tokens
+        self.known[slots] = index + 1
+        ended = (tokens == self.eos_token_id) | (index + 1 == self.budget[slots])
+        for slot in slots[ended]:
             seat, ids = self._rise(slot)
             if not seat.prompt.waiting and not seat.prompt.seated:
                 self._forget(seat.prompt)
@@ -349,7 +396,7 @@ class _Loop:
         self.columns.give(self.columns.table[slot, first:end])
         self.seats[slot], self.draws[slot] = None, False
         seat.prompt.seated -= 1
-        return seat, self.drawn[slot, : self.of["index"][slot]].tolist()
+        return seat, self.drawn[slot, : self.known[slot]].tolist()
 
     def _make_room(self) -> bool:
         """Free columns that can be had again: an idle prompt's, or the youngest answer's."""

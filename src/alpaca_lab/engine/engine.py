@@ -5,15 +5,16 @@ its place in its text, and where that text's earlier tokens lie in the pool; so 
 the newest token of an answer and a beam of a search are all rows alike, and share a step.
 
 On a GPU a step's kernels are captured once for each of a few sizes as a CUDA graph and replayed:
-the host then writes one small array, asks for a replay, and reads what was drawn. On a CPU all
-steps have all rows, used or not, so that a row's arithmetic is the same in each of them.
+the host writes one small array and asks for a replay. What was drawn stays on the GPU too, where
+the next step finds it, so the host may ask for that step before it has read the last one's tokens,
+and the GPU never waits for it. On a CPU all steps have all rows, used or not, so that a row's
+arithmetic is the same in each of them.
 """
 
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -26,6 +27,8 @@ from .rows import RowBuffer, Rows
 SMALLEST = 16
 """Rows of the smallest graph; the others are its doubles, and the multiples of `STRIDE`."""
 STRIDE = 32
+Read = Callable[[], list[NDArray[Any]]]
+"""Waits for a step, and returns what it computed; valid until the step after the next."""
 VISIBLE = 64
 """Off the GPU, the columns that a step looks at are a multiple of this."""
 
@@ -50,6 +53,8 @@ class Engine:
         table = torch.zeros(self.sequences + 1, self.limit, dtype=torch.int32, device=model.device)
         self.columns = Columns(columns, sequences=self.sequences, length=self.limit)
         self.pool = KeyValues.empty(model, columns=columns, table=table)
+        self.last = torch.zeros(self.sequences + 1, dtype=torch.int32, device=model.device)
+        """The token that each sequence drew last."""
         self.batch = RowBuffer(rows, trash=self.sequences, device=model.device)
         self.graphs = model.device.type == "cuda" and self.forward.is_static
         self.warm_up_s = 0.0
@@ -69,8 +74,13 @@ class Engine:
         small = [SMALLEST << n for n in range(8) if SMALLEST << n < STRIDE]
         return [*small, *range(STRIDE, self.rows, STRIDE), self.rows]
 
-    def draw(self, *, max_top_k: int) -> NDArray[np.int64]:
-        """Step, and return the token drawn after each row of the batch, -1 where it is undefined.
+    @property
+    def ahead(self) -> int:
+        """How many steps may be asked for before the tokens of the first are read."""
+        return 1 if self.graphs else 0
+
+    def draw(self, *, max_top_k: int) -> Read:
+        """Step, and return what waits for the tokens: one after each row, -1 where undefined.
 
         Args:
             max_top_k: No row's top_k is larger.
@@ -87,13 +97,13 @@ class Engine:
                 positions=rows.index.long(),
                 max_top_k=max_top_k,
             )
+            self.last[rows.sequence.long()] = tokens.int()
             return (tokens,)
 
-        [tokens] = self._step(drawn, ("draw", max_top_k))
-        return tokens
+        return self._step(drawn, ("draw", max_top_k))
 
-    def expand(self, *, num_beams: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Step, and return the best continuations of each group of beams.
+    def expand(self, *, num_beams: int) -> Read:
+        """Step, and return what waits for the best continuations of each group of beams.
 
         Args:
             num_beams: Beams of a group; the batch begins with whole groups.
@@ -114,40 +124,48 @@ class Engine:
             scores = torch.log_softmax(logits, dim=-1) + rows.score[:beams, None]
             return tuple(scores.view(groups, -1).topk(2 * num_beams))
 
-        scores, places = self._step(expanded, ("expand", num_beams))
-        return scores, places
+        return self._step(expanded, ("expand", num_beams))
 
     def _advance(self, rows: Rows, visible: int) -> Tensor:
         """Record where the rows' tokens go, and return their logits."""
         table = self.pool.table
         table[rows.sequence.long(), rows.position.long()] = rows.column
-        return self.forward(rows, self.pool, visible=visible)
+        token = torch.where(rows.token < 0, self.last[rows.sequence.long()], rows.token)
+        return self.forward(rows._replace(token=token), self.pool, visible=visible)
 
-    def _step(
-        self, compute: Callable[[Rows, int], tuple[Tensor, ...]], key: tuple
-    ) -> list[NDArray[Any]]:
-        """Send the batch, compute, and return what was computed on the host."""
+    def _step(self, compute: Callable[[Rows, int], tuple[Tensor, ...]], key: tuple) -> Read:
+        """Send the batch, compute, and return what waits for what was computed."""
         self.size = next(size for size in self.sizes() if size >= self.batch.filled)
         with torch.inference_mode():
             if not self.graphs:
                 self.batch.send(self.size)
                 visible = min(-(-self.batch.longest() // VISIBLE) * VISIBLE, self.limit)
                 found = compute(self.batch.rows(self.size), visible)
-                return [part.cpu().numpy() for part in found]
+                return lambda: [part.cpu().numpy() for part in found]
             if (key, self.size) not in self._captured:
+                # Those of another kind of step go first, and with them the memory that they hold.
+                self._captured.clear()
+                self._memory = None
                 for size in self.sizes():  # all at once: no later step waits for a compiler
                     self._captured[key, size] = self._capture(compute, size)
-            graph, found, host = self._captured[key, self.size]
+            graph, found, hosts = self._captured[key, self.size]
             self.batch.send(self.size)
             graph.replay()
-            for there, here in zip(found, host, strict=True):
+            hosts.reverse()  # the tokens of the step before may not have been read
+            for there, here in zip(found, hosts[0], strict=True):
                 here.copy_(there, non_blocking=True)
-            torch.cuda.current_stream().synchronize()
-        return [part.numpy() for part in host]
+            done, host = torch.cuda.Event(), hosts[0]
+            done.record()
+
+        def read() -> list[NDArray[Any]]:
+            done.synchronize()
+            return [part.numpy() for part in host]
+
+        return read
 
     def _capture(
         self, compute: Callable[[Rows, int], tuple[Tensor, ...]], size: int
-    ) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], list[Tensor]]:
+    ) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], list[list[Tensor]]]:
         """Record the kernels of a step of `size` rows; return them, what they leave, and where."""
         began = perf_counter()
         self.batch.send_nobody()
@@ -161,9 +179,11 @@ class Engine:
         with torch.cuda.graph(graph, pool=self._memory):
             found = compute(rows, self.limit)
         self._memory = self._memory or graph.pool()
-        host = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in found]
+        hosts = [
+            [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in found] for _ in range(2)
+        ]
         self.warm_up_s += perf_counter() - began
-        return graph, found, host
+        return graph, found, hosts
 
 
 def context_of(config: Any) -> int:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .rows import Rows
-from .steps import Angles, Heads, Norm, Pool, add_norm, attend, columns_of, place
+from .steps import Angles, Heads, Norm, Pool, add_norm, attend, columns_of, gelu, place
 
 
 class Forward(Protocol):
@@ -160,7 +160,7 @@ class _PhiBlock:
         inner = wide[:, at.heads.width :]
         both = x.new_empty(len(x), self.split + inner.shape[1])
         at.attend(wide, out=both[:, : self.split])
-        torch.ops.aten.gelu.out(inner, approximate="tanh", out=both[:, self.split :])
+        gelu(inner, out=both[:, self.split :])
         return self.out(both)
 
 

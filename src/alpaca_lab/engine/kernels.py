@@ -76,6 +76,18 @@ def place(
 
 
 @triton.jit
+def gelu(x, x_row, out, out_row, width, TILE: tl.constexpr):
+    """Write GELU in its tanh form. Grid: (rows, tiles of a row)."""
+    row = tl.program_id(0).to(tl.int64)
+    i = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    value = tl.load(x + row * x_row + i, mask=i < width, other=0.0).to(tl.float32)
+    inner = 0.7978845608028654 * (value + 0.044715 * value * value * value)
+    # tanh by exp, which overflows to the right limit on either side.
+    tanh = 1 - 2 / (tl.exp(2 * inner) + 1)
+    tl.store(out + row * out_row + i, 0.5 * value * (1 + tanh), mask=i < width)
+
+
+@triton.jit
 def attend(
     q, keys, values, table, width, position, sequence, shared, shared_length, first, count,
     out, out_row, scale,

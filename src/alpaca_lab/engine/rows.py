@@ -20,7 +20,7 @@ class Rows(NamedTuple):
     """B rows of a step, each a token of some sequence. Tensors of shape (B,), int32."""
 
     token: Tensor
-    """The token that the row reads."""
+    """The token that the row reads; -1: the one that its sequence drew last."""
     position: Tensor
     """Its place in prompt + answer, from 0."""
     column: Tensor
@@ -52,24 +52,28 @@ class Rows(NamedTuple):
 
 
 class RowBuffer:
-    """The rows of a step on the host and on the device."""
+    """The rows of a step on the host and on the device.
+
+    The host has two copies and fills them in turn: the device may still be fetching the one of the
+    last step while the next is filled.
+    """
 
     def __init__(self, rows: int, *, trash: int, device: torch.device) -> None:
         """Make room for `rows` rows; those not filled belong to the sequence `trash`."""
-        pinned = device.type == "cuda"
-        self._host = torch.zeros(len(FIELDS), rows, dtype=torch.int32, pin_memory=pinned)
-        self._device = torch.zeros(len(FIELDS), rows, dtype=torch.int32, device=device)
+        size, pinned = (len(FIELDS), rows), device.type == "cuda"
+        self._hosts = [torch.zeros(size, dtype=torch.int32, pin_memory=pinned) for _ in range(2)]
+        self._device = torch.zeros(size, dtype=torch.int32, device=device)
         self._trash = trash
-        whole = self._host.numpy()
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin the next step without rows."""
+        self._hosts.reverse()
+        whole = self._hosts[0].numpy()
         self._views: dict[str, NDArray[Any]] = {
             name: whole[i].view(np.float32) if name in FLOATS else whole[i]
             for i, name in enumerate(FIELDS)
         }
-        self.filled = 0
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget all rows."""
         self.filled = 0
 
     def add(self, **values: Any) -> None:
@@ -95,7 +99,7 @@ class RowBuffer:
         self._views["count"][:] = 0
         self._views["first"][: len(first)] = first
         self._views["count"][: len(first)] = count
-        self._device.copy_(self._host, non_blocking=True)
+        self._device.copy_(self._hosts[0], non_blocking=True)
 
     def send_nobody(self) -> None:
         """Make all rows on the device those of nobody; the host's stay as they are."""

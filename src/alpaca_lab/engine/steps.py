@@ -16,8 +16,8 @@ from .rows import Rows
 
 QUERIES = 16
 """Least rows of a product on the GPU's matrix units: a group's queries are padded to it."""
-ATTEND_COLUMNS, ATTEND_WARPS = 64, 2
-PLACE_HEADS = 8
+ATTEND_COLUMNS, ATTEND_WARPS = 128, 4
+PLACE_HEADS, GELU_TILE = 8, 1024
 
 
 class Norm(NamedTuple):
@@ -118,6 +118,17 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = x[..., :half].float(), x[..., half : 2 * half].float()
     turned = first * cos - second * sin, second * cos + first * sin
     return torch.cat([*(part.to(x.dtype) for part in turned), x[..., 2 * half :]], dim=-1)
+
+
+def gelu(x: Tensor, *, out: Tensor) -> Tensor:
+    """Write GELU of x, (rows, n), in its tanh form, to `out`. Both may be part of more."""
+    if x.is_cuda:
+        rows, width = x.shape
+        _kernels().gelu[(rows, -(-width // GELU_TILE))](
+            x, x.stride(0), out, out.stride(0), width, GELU_TILE
+        )
+        return out
+    return torch.ops.aten.gelu.out(x, approximate="tanh", out=out)
 
 
 def columns_of(rows: Rows, table: Tensor, *, visible: int) -> tuple[Tensor, Tensor]:
