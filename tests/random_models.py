@@ -19,7 +19,7 @@ def random_model(architecture, **changes):
     name = architecture.capitalize()
     config = getattr(transformers, f"{name}Config")(
         # Wide initial weights: answers that wander and end, rather than repeat one token.
-        **heads, **sizes, **tokens, **({"initializer_range": 0.15} | changes)
+        **(heads | sizes | tokens | {"initializer_range": 0.15} | changes)
     )  # fmt: skip
     torch.manual_seed(0)
     return getattr(transformers, f"{name}ForCausalLM")(config).eval()

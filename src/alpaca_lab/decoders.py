@@ -8,7 +8,6 @@ finished is decoded in it. No answer depends on that.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,7 +84,7 @@ class ModelDecoder:
         return loaded
 
     def _load(self, *, merged: bool) -> tuple[Any, Any]:
-        gc.collect()  # the decoder before this one may still hold the GPU's memory in a cycle
+        hardware.release()  # of the decoder before this one
         hardware.claim_device(self.study.gpu_gib)
         return models.load_decoder(self.spec, self.adapter, merged=merged)
 
@@ -163,12 +162,8 @@ class ModelDecoder:
         self._drop_engine()
 
     def _drop_engine(self) -> None:
-        import torch
-
         self._engine = None
-        gc.collect()
-        if self.device == "cuda":
-            torch.cuda.empty_cache()
+        hardware.release()
 
     def likelihood(self, questions: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         """Return how surprising the model finds each reference, as `likelihood.response_nll`."""

@@ -62,6 +62,17 @@ def memory_gib(cap: float | None) -> float | None:
     return ours if cap is None else min(cap, ours)
 
 
+def release() -> None:
+    """Give the GPU's memory back that nothing in this process needs any more."""
+    import gc
+
+    import torch
+
+    gc.collect()  # a model that is gone may still be held by a cycle
+    if device() == "cuda":
+        torch.cuda.empty_cache()
+
+
 def claim_device(cap: float | None) -> None:
     """Set up this process for its device, before anything is loaded.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .checkpoints import locate, read_shape
 from .config import LoraSpec, ModelSpec, SettingError, TrainSpec
-from .hardware import compute_dtype, device
+from .hardware import compute_dtype, device, release
 from .memory import Shape
 
 if TYPE_CHECKING:
@@ -217,6 +217,7 @@ def load_decoder(
     if merged:
         model = model.to(compute_dtype())
     model.eval().requires_grad_(False)
+    release()  # what the weights went through on their way
     return model, load_tokenizer(folder)
 
 

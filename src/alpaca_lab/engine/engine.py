@@ -60,6 +60,8 @@ class Engine:
         self.warm_up_s = 0.0
         self.size = 0
         """Rows of the last step, used or not."""
+        # One for all captures: the libraries keep a workspace for each stream they have seen.
+        self._side = torch.cuda.Stream() if self.graphs else None
         self._captured: dict[tuple, tuple] = {}
         self._memory: Any = None
 
@@ -169,14 +171,14 @@ class Engine:
         """Record the kernels of a step of `size` rows; return them, what they leave, and where."""
         began = perf_counter()
         self.batch.send_nobody()
-        rows, side = self.batch.rows(size), torch.cuda.Stream()
+        rows, side = self.batch.rows(size), self._side
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):  # the first compiles, the second finds everything in place
                 compute(rows, self.limit)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory):
+        with torch.cuda.graph(graph, pool=self._memory, stream=side):
             found = compute(rows, self.limit)
         self._memory = self._memory or graph.pool()
         hosts = [
