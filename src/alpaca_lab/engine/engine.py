@@ -122,8 +122,9 @@ class Engine:
             table[rows.sequence.long()] = table[rows.parent.long()]
             groups = len(rows.token) // num_beams
             beams = groups * num_beams
-            logits = self._advance(rows, visible)[:beams].float()
-            scores = torch.log_softmax(logits, dim=-1) + rows.score[:beams, None]
+            logits = self._advance(rows, visible)[:beams]
+            scores = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            scores += rows.score[:beams, None]
             return tuple(scores.view(groups, -1).topk(2 * num_beams))
 
         return self._step(expanded, ("expand", num_beams))
@@ -148,6 +149,7 @@ class Engine:
                 # Those of another kind of step go first, and with them the memory that they hold.
                 self._captured.clear()
                 self._memory = None
+                torch.cuda.empty_cache()
                 for size in self.sizes():  # all at once: no later step waits for a compiler
                     self._captured[key, size] = self._capture(compute, size)
             graph, found, hosts = self._captured[key, self.size]

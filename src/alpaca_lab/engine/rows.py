@@ -14,6 +14,8 @@ FIELDS = (
     "index", "top_k", "key_low", "key_high", "temperature", "score", "first", "count",
 )  # fmt: skip
 FLOATS = ("temperature", "score")
+LOAD = 192
+"""Columns of their own at which rows that attend together are split."""
 
 
 class Rows(NamedTuple):
@@ -93,9 +95,10 @@ class RowBuffer:
             self._views[name][rest] = 0
         for name in ("sequence", "shared", "parent"):
             self._views[name][rest] = self._trash
-        first, count = groups(
-            self._views["shared"][: self.filled], self._views["shared_length"][: self.filled]
+        shared, lengths, position = (
+            self._views[name][: self.filled] for name in ("shared", "shared_length", "position")
         )
+        first, count = groups(shared, lengths, position + 1 - lengths)
         self._views["count"][:] = 0
         self._views["first"][: len(first)] = first
         self._views["count"][: len(first)] = count
@@ -125,20 +128,33 @@ class RowBuffer:
         return int(self._views["position"][: self.filled].max(initial=0)) + 1
 
 
-def groups(shared: NDArray[np.int32], lengths: NDArray[np.int32]) -> tuple[NDArray, NDArray]:
-    """Return the first row and the count of each group of neighbours with the same shared columns.
+def groups(
+    shared: NDArray[np.int32], lengths: NDArray[np.int32], own: NDArray[np.int32]
+) -> tuple[NDArray, NDArray]:
+    """Return the first row and the count of each group of neighbours that attend together.
+
+    They have the same shared columns, are at most `TOGETHER`, and have not many columns of their
+    own: a group is one program's work, and a step waits for the longest.
 
     Args:
         shared: (rows,) whose columns come before a row's own.
         lengths: (rows,) how many these are.
+        own: (rows,) how many are a row's own.
 
     Example:
-        >>> groups(np.array([7, 7, 3, 7]), np.array([5, 5, 4, 0]))
+        >>> groups(np.array([7, 7, 7, 3]), np.array([5, 5, 5, 4]), np.array([20, 180, 30, 1]))
         (array([0, 2, 3]), array([2, 1, 1]))
     """
     rows = np.arange(len(shared))
     other = np.ones(len(rows), bool)
     other[1:] = (shared[1:] != shared[:-1]) | (lengths[1:] != lengths[:-1])
-    since = rows - np.maximum.accumulate(np.where(other, rows, 0))
-    first = np.flatnonzero(since % TOGETHER == 0)
+    before = np.cumsum(own) - own
+    load = (before - before[_since(other)]) // LOAD
+    other[1:] |= load[1:] != load[:-1]
+    first = np.flatnonzero((rows - _since(other)) % TOGETHER == 0)
     return first, np.diff(np.append(first, len(rows)))
+
+
+def _since(begins: NDArray[np.bool_]) -> NDArray:
+    """Return for each place the last one at or before it where something begins."""
+    return np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))

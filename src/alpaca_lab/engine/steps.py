@@ -16,7 +16,7 @@ from .rows import Rows
 
 QUERIES = 16
 """Least rows of a product on the GPU's matrix units: a group's queries are padded to it."""
-ATTEND_COLUMNS, ATTEND_WARPS = 128, 4
+ATTEND_COLUMNS, ATTEND_WARPS, ATTEND_STAGES = 64, 4, 2
 PLACE_HEADS, GELU_TILE = 8, 1024
 
 
@@ -168,7 +168,7 @@ def attend(q: Tensor, rows: Rows, pool: Pool, *, visible: int, out: Tensor) -> T
             q, pool.keys, pool.values, pool.table, pool.table.stride(0), rows.position,
             rows.sequence, rows.shared, rows.shared_length, rows.first, rows.count, out,
             out.stride(0), size**-0.5, heads, group, padded, size, wide, rest, TOGETHER,
-            max(QUERIES, TOGETHER * padded), ATTEND_COLUMNS, num_warps=ATTEND_WARPS,
+            max(QUERIES, TOGETHER * padded), ATTEND_COLUMNS, num_warps=ATTEND_WARPS, num_stages=ATTEND_STAGES,
         )  # fmt: skip
         return out
     columns, hidden = columns_of(rows, pool.table, visible=visible)
