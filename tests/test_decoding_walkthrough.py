@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from alpaca_lab.config import DecodeSetting, SettingError
-from alpaca_lab.decoding_walkthrough import answers, figures, marked, timeline
+from alpaca_lab.decoding_walkthrough import answers, draw_figures, marked, slot_figures, timeline
 from alpaca_lab.decoding_walkthrough.answers import Parted
 from alpaca_lab.decoding_walkthrough.opened import Opened, asked, open_model
 from alpaca_lab.profiles import configure
@@ -222,14 +222,14 @@ def test_what_slots_did_agrees_with_the_answers(opened):
         static.turns["end"] - static.turns["start"]
     )
     assert ours.drawing + ours.reading <= 1
-    for drawn in (figures.slots(ours, static), pool_of(steps, done)):
+    for drawn in (slot_figures.slots(ours, static), pool_of(steps, done)):
         assert drawn.startswith(b"\x89PNG")
 
 
 def pool_of(steps, done):
     frame = timeline.columns_over_time(steps)
     assert (frame["used"] <= timeline.reserved(done, slots=3)[0]).all()
-    return figures.pool(frame, reserved=timeline.reserved(done, slots=3))
+    return slot_figures.pool(frame, reserved=timeline.reserved(done, slots=3))
 
 
 def test_a_setting_parts_from_itself_only_under_another_noise(opened):
@@ -324,7 +324,7 @@ def test_likeliest_tokens_hold_the_drawn_one_wherever_it_stands(here):
     frame = draws.likeliest(here, ("temperature=1", "top_k=2"), tokens=1)
     assert (frame.groupby("cell")["drawn"].sum() == 1).all()
     assert frame["token"][0] == here.name(int(here.logits.argmax()))
-    assert figures.chances(frame, said="a $b$ " * 20).startswith(b"\x89PNG")
+    assert draw_figures.chances(frame, said="a $b$ " * 20).startswith(b"\x89PNG")
 
 
 def test_the_token_on_top_of_the_race_is_the_one_that_the_sampler_draws(here):
@@ -334,7 +334,7 @@ def test_the_token_on_top_of_the_race_is_the_one_that_the_sampler_draws(here):
     heights = run.lines["logit"].to_numpy() + np.outer(run.temperatures, run.lines["noise"])
     assert list(run.lines.index[heights.argmax(axis=1)]) == list(run.winners)
     assert run.winners[0] == int(here.logits.argmax())
-    assert figures.race(run, marks=(1,)).startswith(b"\x89PNG")
+    assert draw_figures.race(run, marks=(1,)).startswith(b"\x89PNG")
 
 
 def test_the_race_in_numbers_has_every_winner(here):
@@ -375,7 +375,7 @@ def test_spaces_and_ends_of_tokens_can_be_seen():
 
 def test_settings_of_a_knob_share_a_hue_and_no_two_cells_a_colour():
     names = ["greedy", "temperature=0.5", "temperature=1", "top_k=2", "top_k=4"]
-    colours = figures.cell_colours(names)
+    colours = slot_figures.cell_colours(names)
     assert len(set(colours.values())) == len(names)
     red, _, blue = colours["temperature=1"]
     assert red > blue

@@ -12,6 +12,7 @@ import pandas as pd
 from .. import beams, hardware, models, slots
 from ..config import ROOT, SettingError, StudySpec
 from ..encoding import encode_prompt
+from ..semantic import quiet_loading
 from ..slots import Finished, Job, Watch
 from ..store import Record, RecordError
 from ..sweep import Cell, cells
@@ -126,18 +127,11 @@ def open_model(study: StudySpec, *, record: Record) -> Opened:
             f"PROFILE --name {record.folder.name} --only {spec.key}`"
         )
     hardware.claim_device(study.gpu_gib)
-    _keep_quiet()
-    model, tokenizer = models.load_decoder(spec, adapter)
-    return Opened(study=study, model=model, tokenizer=tokenizer, questions=questions)
-
-
-def _keep_quiet() -> None:
-    """Keep progress bars and remarks about kernels, which a notebook would store, out of it."""
-    from transformers.utils import logging as of_transformers
-
-    of_transformers.set_verbosity_error()
-    of_transformers.disable_progress_bar()
+    # It remarks on kernels that a CPU has no need of.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    with quiet_loading():
+        model, tokenizer = models.load_decoder(spec, adapter)
+    return Opened(study=study, model=model, tokenizer=tokenizer, questions=questions)
 
 
 def asked(opened: Opened, question: Question) -> pd.DataFrame:
