@@ -54,7 +54,7 @@ LAYERS = [
         "pages.render_checks",
     },
     {"pages.render", "pilot", "common_noise", "original", "walkthrough"},
-    {"report", "score_file"},
+    {"report", "score_file", "decoding_walkthrough"},
     {"study"},
     {"__main__"},
 ]

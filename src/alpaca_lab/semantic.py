@@ -101,7 +101,7 @@ class Encoder:
             folder, add_prefix_space=True, trust_remote_code=False
         )
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        with _quiet_loading():
+        with quiet_loading():
             model: Any = AutoModel.from_pretrained(
                 folder,
                 dtype=torch.float32,
@@ -252,8 +252,8 @@ def _stack(texts: Sequence[Encoded]) -> Encoded:
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Keep the loader's bar and its list of layers that an encoder does not need off the screen."""
+def quiet_loading() -> Iterator[None]:
+    """Keep a loader's bar and its list of layers that a model does not need off the screen."""
     from transformers.utils import logging
 
     verbosity, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -40,13 +40,13 @@ def table(frame: pd.DataFrame, *, decimals: int = 1) -> "HTML":
     text = [pd.api.types.is_string_dtype(frame[name]) for name in frame.columns]
     styles = [LEFT if words else RIGHT for words in text]
     head = "".join(
-        f'<th style="{style}">{_escape(str(name))}</th>'
+        f'<th style="{style}">{escape(str(name))}</th>'
         for name, style in zip(frame.columns, styles, strict=True)
     )
     rows = []
     for values in frame.itertuples(index=False):
         cells = (
-            f'<td style="{style}">{_escape(_cell(value, decimals))}</td>'
+            f'<td style="{style}">{escape(cell_text(value, decimals))}</td>'
             for value, style in zip(values, styles, strict=True)
         )
         rows.append(f"<tr>{''.join(cells)}</tr>")
@@ -126,7 +126,8 @@ def pieces(
         shown = len(text)
 
 
-def _cell(value: Any, decimals: int) -> str:
+def cell_text(value: Any, decimals: int) -> str:
+    """Return a table's value as its text, not yet escaped; a missing one is blank."""
     if isinstance(value, str):
         return value
     if pd.isna(value):
@@ -137,7 +138,7 @@ def _cell(value: Any, decimals: int) -> str:
 
 
 def _token(text: str) -> str:
-    return _escape(text.replace("\n", "\u23ce"))
+    return escape(text.replace("\n", "\u23ce"))
 
 
 def _differing(one: str, two: str) -> tuple[str, str]:
@@ -147,7 +148,7 @@ def _differing(one: str, two: str) -> tuple[str, str]:
     blocks = SequenceMatcher(None, *words, autojunk=False).get_opcodes()
     for kind, *bounds in blocks:
         for side, own, (start, end) in zip(sides, words, (bounds[:2], bounds[2:]), strict=True):
-            text = _escape(" ".join(own[start:end]))
+            text = escape(" ".join(own[start:end]))
             if text:
                 side.append(text if kind == "equal" else f"<b><u>{text}</u></b>")
     cut = (
@@ -157,7 +158,8 @@ def _differing(one: str, two: str) -> tuple[str, str]:
     return tuple(" ".join(side) + rest for side, rest in zip(sides, cut, strict=True))
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Return a text as HTML that shows it, every character of it."""
     # A notebook typesets what stands between two dollar signs; a tag around them prevents it.
     return html.escape(visible(text)).replace("$", "<span>$</span>")
 
