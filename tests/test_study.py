@@ -10,7 +10,7 @@ import time
 import pandas as pd
 import pytest
 
-from alpaca_lab import report, study
+from alpaca_lab import progress, report, study
 from alpaca_lab.processes import StageError
 from alpaca_lab.profiles import configure
 from alpaca_lab.store import CONTROL, RESULTS, Record
@@ -117,6 +117,27 @@ def test_sweep_killed_five_times_leaves_what_an_unbroken_one_does(unbroken):
         remove(name)
 
 
+def test_interrupted_stage_keeps_its_answers_and_what_they_took():
+    """SIGINT, and a second one at once: from the terminal, and from the stage's parent."""
+    name = f"test-{os.getpid()}-interrupted"
+    record = Record.of(name)
+    try:
+        prepared(configure("smoke", models="tiny-llama", name=name, changes=SMALL), record)
+        process = start_generate(record)
+        wait_until(lambda: answered(record) > 5, process, "some answers")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 130, said
+        assert said.endswith("stopped; run the same command again to go on from here\n")
+        assert "Traceback" not in said
+        runs = [record.run(path.parent.name) for path in record.folder.glob("runs/*/answers.jsonl")]
+        timed = [sum(session["answers"] for session in run.sessions()) for run in runs]
+        assert timed == [len(run.answers()) for run in runs]
+    finally:
+        remove(name)
+
+
 def prepared(changed, record):
     study.prepare(changed, record=record)
     study.finetune_models(changed, record=record)
@@ -128,6 +149,7 @@ def start_generate(record):
         lab("generate", "--spec", spec, "--only", "tiny-llama"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        env=os.environ | {progress.PIPE_VARIABLE: "json"},
         text=True,
     )
 
