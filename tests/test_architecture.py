@@ -25,7 +25,15 @@ LAYERS = [
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},
     {"pages.circumstances", "pages.speed_bars"},
     {"rows.sources", "rows.validation", "rows.clusters", "rows.contamination", "rows.cache"},
-    {"profiles", "checkpoints", "controls", "table_files", "calibration", "pages.readme"},
+    {
+        "profiles",
+        "checkpoints",
+        "controls",
+        "table_files",
+        "calibration",
+        "pace",
+        "pages.readme",
+    },
     {
         "pages.render_performance",
         "pages.render_breakdown",

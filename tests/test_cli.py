@@ -80,6 +80,20 @@ def test_report_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_interrupt_ends_in_what_to_do_next(monkeypatch, capsys):
+    from alpaca_lab import __main__, study
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "prepare", stopped)
+    monkeypatch.setattr(sys, "argv", ["alpaca_lab", "run"])
+    with pytest.raises(SystemExit) as caught:
+        __main__.main()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "stopped; run the same command again to go on from here\n"
+
+
 def test_full_disk_ends_in_one_sentence(monkeypatch, capsys):
     import errno
 

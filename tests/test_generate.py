@@ -1,6 +1,8 @@
 """The generate stage with a fake model: what is asked for, recorded, and never asked twice."""
 
 import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import pytest
 
 from alpaca_lab import generate as stage
 from alpaca_lab.config import ModelSpec, SettingError, StudySpec
+from alpaca_lab.progress import Bar
 from alpaca_lab.slots import Finished
 from alpaca_lab.store import Record, RecordError
 from alpaca_lab.sweep import cells
@@ -183,6 +186,28 @@ def test_an_interrupted_run_resumes_to_the_rows_of_an_unbroken_one(tmp_path, rec
     generate(record)
     assert sum(map(len, FakeDecoder.calls)) < EXPECTED  # some were there already
     assert rows(record) == rows(unbroken)
+
+
+def test_of_two_processes_that_decode_a_model_one_waits_and_finds_all_done(record):
+    class Slow(FakeDecoder):
+        def answers(self, jobs):
+            time.sleep(0.05)  # until both have seen what is missing
+            yield from super().answers(jobs)
+
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(generate, record, STUDY, Slow) for _ in range(2)]
+    assert sorted(call.result()["answers"] for call in calls) == [0, EXPECTED]
+    assert sum(map(len, rows(record).values())) == EXPECTED
+
+
+def test_the_bar_ends_full_and_says_how_many_cells_are_done(record, monkeypatch):
+    bars = []
+    monkeypatch.setattr(stage, "Bar", lambda **options: bars.append(Bar(**options)) or bars[-1])
+    generate(record)
+    generate(record)
+    assert [(bar.n, bar.total) for bar in bars] == [(EXPECTED, EXPECTED)] * 2
+    assert bars[0].postfix.endswith("tokens/s, 7 of 7 cells")
+    assert bars[1].postfix == "7 of 7 cells"
 
 
 def test_sessions_account_for_every_answer_also_of_interrupted_ones(record):

@@ -3,6 +3,7 @@
 import json
 
 from alpaca_lab import progress
+from alpaca_lab.pace import BAR
 
 
 def piped_lines(capsys, monkeypatch):
@@ -21,6 +22,7 @@ def test_stage_writes_its_bar_as_lines(capsys, monkeypatch):
     ]
     assert states[-1] | {"prefix": "Decode: "} == {
         "n": 3, "total": 3, "prefix": "Decode: ", "unit": "answer", "postfix": "greedy",
+        "bar_format": None,
     }  # fmt: skip
 
 
@@ -33,12 +35,27 @@ def test_reader_sees_the_stages_bar(capsys, monkeypatch):
     assert "Decode" in shown and "3/3" in shown and "greedy" in shown
 
 
+def test_reader_sees_the_pace_where_the_stage_has_one(capsys, monkeypatch):
+    monkeypatch.setenv(progress.PIPE_VARIABLE, "json")
+    with progress.Bar(total=9, desc="Decode", bar_format=BAR) as bar:
+        bar.set_postfix_str("02:05 left, 889 tokens/s, 3 of 14 cells", refresh=False)
+        bar.update(3)
+    monkeypatch.delenv(progress.PIPE_VARIABLE)
+    *_, line = capsys.readouterr().out.splitlines()
+    drawn = progress.redraw(None, line)
+    shown = str(drawn)
+    drawn.close()
+    assert shown.startswith("Decode:  33%|")
+    assert shown.endswith("| 3/9 [00:00, 02:05 left, 889 tokens/s, 3 of 14 cells]")
+
+
 def test_second_bar_of_a_stage_begins_anew(capsys):
+    plain = {"postfix": None, "bar_format": None}
     first = progress.MARK + json.dumps(
-        {"n": 5, "total": 5, "prefix": "Tokenise: ", "unit": "row", "postfix": None}
+        {"n": 5, "total": 5, "prefix": "Tokenise: ", "unit": "row"} | plain
     )
     second = progress.MARK + json.dumps(
-        {"n": 1, "total": 9, "prefix": "Finetune: ", "unit": "step", "postfix": "loss 1.2"}
+        {"n": 1, "total": 9, "prefix": "Finetune: ", "unit": "step"} | plain
     )
     bar = progress.redraw(None, first)
     bar = progress.redraw(bar, second)

@@ -11,7 +11,7 @@ from alpaca_lab.config import as_dict
 from alpaca_lab.metrics import BLEU_STATISTICS, CHRF_STATISTICS, corpus_bleu
 from alpaca_lab.profiles import PROFILES
 from alpaca_lab.score import score, score_rows
-from alpaca_lab.store import CONTROL, Record, RecordError
+from alpaca_lab.store import CONTROL, Record, RecordError, Run
 
 STUDY = dataclasses.replace(PROFILES["smoke"], name="tiny")
 QUESTIONS = [
@@ -217,6 +217,24 @@ def test_an_interrupted_scoring_leaves_no_seal_and_is_done_again(record):
     score(STUDY, record=record, similarity=CountingEncoder())
     assert all(run.is_sealed for _, _, run in record.runs())
     assert len(run_of(record, "empty", CONTROL).answers()) == 3
+
+
+def test_runs_are_sealed_together_so_that_an_interrupted_scoring_encodes_the_same_again(
+    record, monkeypatch
+):
+    """An encoder's last bits depend on the batch: a part of the answers must not come alone."""
+
+    def stop(run, scores):
+        if any(run.folder.parent.glob("*/scores.parquet")):
+            raise KeyboardInterrupt
+        write(run, scores)
+
+    first, second, write = CountingEncoder(), CountingEncoder(), Run.write_scores
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "write_scores", stop)
+        score(STUDY, record=record, similarity=first)
+    score(STUDY, record=record, similarity=second)
+    assert first.calls == second.calls
 
 
 def add_run(record, answers, repeats=1):

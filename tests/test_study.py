@@ -7,22 +7,24 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
-from alpaca_lab import report, study
+from alpaca_lab import progress, report, study
 from alpaca_lab.processes import StageError
 from alpaca_lab.profiles import configure
-from alpaca_lab.store import RESULTS, Record
+from alpaca_lab.store import CONTROL, RESULTS, Record
+from alpaca_lab.sweep import BASE
 
 pytestmark = pytest.mark.model
 SMALL = {
     "train.max_steps": "6",
     "train.evaluations": "1",
     "questions": "6",
-    "temperatures": "(1.0,)",
+    "temperatures": "(0.25, 1.0)",
     "beams": "(2,)",
     "top_ks": "(4,)",
-    "max_new_tokens": "24",
+    "max_new_tokens": "64",
     "slots": "4",
 }
 
@@ -64,7 +66,7 @@ def test_one_command_leaves_tables_figures_and_sealed_runs(unbroken):
     assert (unbroken.folder / "report.html").is_file()
     assert (unbroken.folder / "data" / "manifest.json").is_file()
     runs = list(unbroken.runs())
-    assert len(runs) == 9, "greedy, one cell per axis, the untuned base, four controls"
+    assert len(runs) == 10, "greedy, four cells of three axes, the untuned base, four controls"
     assert all(run.is_sealed for _, _, run in runs)
     assert unbroken.training("tiny-llama")[0]["steps"] == 6
 
@@ -89,36 +91,113 @@ def test_edited_table_is_caught(unbroken):
     assert report.check(unbroken) == []
 
 
-def test_killed_sweep_resumes_to_the_same_tables(unbroken):
-    """SIGKILL in the middle of decoding; the adapter is shared, the answers are decoded anew."""
+def test_sweep_killed_five_times_leaves_what_an_unbroken_one_does(unbroken):
+    """SIGKILL; the adapter is shared, the answers are decoded anew."""
     name = f"test-{os.getpid()}-killed"
     record = Record.of(name)
     changed = configure("smoke", models="tiny-llama", name=name, changes=SMALL)
+    sampled, beams = decoded(unbroken, "slots"), decoded(unbroken, "beams")
     try:
-        study.prepare(changed, record=record)
-        study.finetune_models(changed, record=record)
-        process = subprocess.Popen(
-            lab("generate", "--spec", str(record.folder / "study.json")),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        kill_after_answers(process, record, answers=10)
-        before = answered(record)
-        assert before < total(changed), "it was to be killed in the middle"
+        prepared(changed, record)
+        kill_when(record, lambda: answered(record) > 0, "the first answer")
+        kill_when(record, lambda: answered(record) > sampled / 2, "sampling")
+        cut_last_line(record)
+        kill_when(record, lambda: answered(record) > sampled, "beam search")
+        kill_when(record, lambda: list(record.folder.glob("runs/*/likelihood.csv")), "checking")
+        kill_when(record, lambda: answered(record) > sampled + beams, "the base")
+        assert answered(record) < total(changed)
         study.run(changed, record=record)
         assert answered(record) == total(changed)
         assert tables(record) == tables(unbroken)
+        assert measured(record) == measured(unbroken)
+        for (_, cell, run), (_, _, other) in zip(record.runs(), unbroken.runs(), strict=True):
+            pd.testing.assert_frame_equal(run.scores(), other.scores(), check_exact=True, obj=cell)
+        assert costs(record).equals(costs(unbroken))
     finally:
         remove(name)
 
 
-def kill_after_answers(process, record, *, answers):
+def test_interrupted_stage_keeps_its_answers_and_what_they_took():
+    """SIGINT, and a second one at once: from the terminal, and from the stage's parent."""
+    name = f"test-{os.getpid()}-interrupted"
+    record = Record.of(name)
+    try:
+        prepared(configure("smoke", models="tiny-llama", name=name, changes=SMALL), record)
+        process = start_generate(record)
+        wait_until(lambda: answered(record) > 5, process, "some answers")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 130, said
+        assert said.endswith("stopped; run the same command again to go on from here\n")
+        assert "Traceback" not in said
+        runs = [record.run(path.parent.name) for path in record.folder.glob("runs/*/answers.jsonl")]
+        timed = [sum(session["answers"] for session in run.sessions()) for run in runs]
+        assert timed == [len(run.answers()) for run in runs]
+    finally:
+        remove(name)
+
+
+def prepared(changed, record):
+    study.prepare(changed, record=record)
+    study.finetune_models(changed, record=record)
+
+
+def start_generate(record):
+    spec = str(record.folder / "study.json")
+    return subprocess.Popen(
+        lab("generate", "--spec", spec, "--only", "tiny-llama"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=os.environ | {progress.PIPE_VARIABLE: "json"},
+        text=True,
+    )
+
+
+def wait_until(happens, process, what):
     deadline = time.monotonic() + 120
-    while answered(record) < answers and process.poll() is None:
-        assert time.monotonic() < deadline, "no answer within two minutes"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    while not happens():
+        assert process.poll() is None, f"it ended before {what}: {process.stderr.read()}"
+        assert time.monotonic() < deadline, f"not {what} within two minutes"
+        time.sleep(0.005)
+
+
+def kill_when(record, happens, what):
+    process = start_generate(record)
+    wait_until(happens, process, what)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, f"it was to be killed at {what}"
+
+
+def cut_last_line(record):
+    """Leave the youngest answer as a kill does that comes while it is written."""
+    path = max(record.folder.glob("runs/*/answers.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    text = path.read_bytes()
+    start = text.rstrip(b"\n").rfind(b"\n") + 1
+    path.write_bytes(text[: (start + len(text)) // 2])
+
+
+def measured(record):
+    """Return the lines of every file of a run in which no time stands, in any order."""
+    names = ("request.json", "answers.jsonl", "likelihood.csv", "checks.json")
+    return {
+        (run.id, name): sorted(path.read_bytes().splitlines())
+        for _, _, run in record.runs()
+        for name in names
+        if (path := run.folder / name).exists()
+    }
+
+
+def costs(record):
+    """Return the table of costs without its seconds, which no two sweeps share."""
+    return report.read_table(record, "performance/cost").drop(columns=["wall_s", "tokens_per_s"])
+
+
+def decoded(record, engine):
+    """Return the answers of the finetuned model from the slots, or from beam search."""
+    runs = [run for model, cell, run in record.runs() if model != CONTROL and cell != BASE]
+    return sum(len(run.answers()) for run in runs if run.request()["engine"] == engine)
 
 
 def answered(record):

@@ -5,6 +5,7 @@ record ends in one sentence on standard error and exit status 2.
 """
 
 import errno
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,8 @@ import typer
 from . import preflight as checks
 from . import profiles, study
 from .config import ROOT, SettingError, StudySpec, study_from_dict
-from .processes import StageError
-from .progress import Bar
+from .processes import StageError, heed_one_interrupt
+from .progress import PIPE_VARIABLE, Bar
 from .store import RESULTS, Record, RecordError, read_json
 
 app = typer.Typer(
@@ -26,6 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+INTERRUPTED = 130
+"""The exit status that typer makes of a KeyboardInterrupt."""
 
 Profile = Annotated[str, typer.Option(help="smoke: tiny models on a CPU. full: a 24 GB GPU.")]
 Models = Annotated[
@@ -286,14 +290,17 @@ def report_(
 
 def main() -> None:
     """Run the command line; turn what a user can mend into one sentence."""
+    if PIPE_VARIABLE in os.environ:
+        heed_one_interrupt()
     try:
         app()
     except (SettingError, RecordError, StageError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on from here", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("stopped; run the same command again to go on from here", file=sys.stderr)
+        raise
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -21,6 +21,7 @@ from typing import Any
 from . import environment
 from .config import ROOT, SettingError, StudySpec
 from .decoders import Decoder, ModelDecoder, OpenDecoder
+from .pace import BAR, Pace
 from .progress import Bar
 from .prompts import TEMPLATE_HASH
 from .slots import Finished, Job
@@ -70,26 +71,32 @@ def generate(
     }
     greedy, *others = cells(study)
     total = sum(cell.repeats for cell in (greedy, *others, untuned(study))) * len(questions)
-    with Bar(total=total, desc=f"Decode {spec.title}", unit="answer") as bar:
+    pace = Pace()
+    with (
+        record.decoding(model_key),
+        Bar(total=total, desc=f"Decode {spec.title}", unit="answer", bar_format=BAR) as bar,
+    ):
         first = _task(greedy, shared | {"adapter": training["adapter"]["sha256"]}, record=record)
         first = _checked(first, questions, decoder=tuned, study=study, record=record, bar=bar)
         tasks = [first, *(_task(cell, first.run.request(), record=record) for cell in others)]
         base = _task(untuned(study), shared | {"adapter": None}, record=record)
-        bar.n = bar.initial = sum(len(task.run.done()) for task in [*tasks, base])
-        bar.refresh()
+        _count([*tasks, base], questions, pace=pace, bar=bar)
         one_pass = [task for task in tasks if task.cell.setting.num_beams == 1]
         passes = [one_pass, *([task] for task in tasks if task not in one_pass)]
         for group in passes:
-            _answer(group, questions, decoder=tuned, bar=bar)
+            _answer(group, questions, decoder=tuned, pace=pace, bar=bar)
         _measure(first.run, questions, decoder=tuned, bar=bar)
         del tuned  # so that one model at a time is in memory
         plain = open_decoder(spec, None, study)
         base = _checked(base, questions, decoder=plain, study=study, record=record, bar=bar)
-        _answer([base], questions, decoder=plain, bar=bar)
+        everything = [*tasks, base]
+        _count(everything, questions, pace=pace, bar=bar)
+        _answer([base], questions, decoder=plain, pace=pace, bar=bar)
         _measure(base.run, questions, decoder=plain, bar=bar)
-    everything = [*tasks, base]
+        summary = _summary(model_key, everything)
+        bar.set_postfix_str(pace.ended(summary["tokens_per_s"]))
     record.add_runs(model_key, {task.cell.name: task.run.id for task in everything})
-    return _summary(model_key, everything)
+    return summary
 
 
 @dataclass
@@ -138,14 +145,30 @@ def _checked(
     return unmerged
 
 
+def _count(
+    tasks: Sequence[_Task], questions: Sequence[Mapping[str, Any]], *, pace: Pace, bar: Bar
+) -> None:
+    """Let the bar show what is on disk, and the pace know what is not."""
+    done = {task.cell: len(task.run.done()) for task in tasks}
+    pace.missing = {cell: cell.repeats * len(questions) - n for cell, n in done.items()}
+    bar.n = sum(done.values())
+    bar.refresh()
+
+
 def _answer(
-    tasks: Sequence[_Task], questions: Sequence[Mapping[str, Any]], *, decoder: Decoder, bar: Bar
+    tasks: Sequence[_Task],
+    questions: Sequence[Mapping[str, Any]],
+    *,
+    decoder: Decoder,
+    pace: Pace,
+    bar: Bar,
 ) -> None:
     """Decode what is missing in the runs of one pass; append each answer, then each session."""
     jobs = list(_missing(tasks, questions, decoder=decoder))
     if not jobs:
         return
     by_cell = {task.cell.name: task for task in tasks}
+    pace.begin(task.cell for task in tasks)
     machine, start = environment.snapshot(), perf_counter()
     try:
         for finished in decoder.answers(jobs):
@@ -153,8 +176,8 @@ def _answer(
             task.run.append(_line(finished, text=decoder.text(finished.ids)))
             task.answers += 1
             task.new_tokens += finished.n_new_tokens
-            rate = sum(task.new_tokens for task in tasks) / (perf_counter() - start)
-            bar.set_postfix_str(f"{finished.job.cell}, {rate:.0f} tokens/s", refresh=False)
+            pace.add(task.cell, new_tokens=finished.n_new_tokens)
+            bar.set_postfix_str(str(pace), refresh=False)
             bar.update()
     finally:  # also after an interrupt: the answers so far are kept, and so is what they took
         seconds = perf_counter() - start

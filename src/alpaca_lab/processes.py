@@ -84,6 +84,20 @@ def run_stages(stages: Mapping[str, Sequence[str]], *, logs: Path, width: int) -
         _stop(running.values())
 
 
+def heed_one_interrupt() -> None:
+    """Let the first interrupt of a stage's process end it, and no other disturb that.
+
+    Ctrl-C in a terminal and the stop button of a notebook reach a stage and its parent alike, and
+    the parent passes it on: the second would come while the stage records what it has finished.
+    """
+
+    def interrupted(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupted)
+
+
 def _start(
     name: str, arguments: Sequence[str], *, logs: Path, lines: "Queue[tuple[str, str | None]]"
 ) -> _Stage:

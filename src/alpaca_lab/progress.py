@@ -18,6 +18,8 @@ PIPE_VARIABLE = "ALPACA_LAB_PROGRESS"
 """Set to "json" in the environment of a stage whose parent draws its bar."""
 MARK = "\x01progress "
 """Starts a line of standard output that is a bar's state and not text."""
+STATE = ("n", "total", "prefix", "unit", "postfix", "bar_format")
+"""What a bar's state is, by the names of `tqdm`."""
 
 
 def in_notebook() -> bool:
@@ -38,9 +40,7 @@ class Bar(tqdm.std.tqdm):
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Draw the bar's present state."""
         if self._piped:
-            state = {
-                name: self.format_dict[name] for name in ("n", "total", "prefix", "unit", "postfix")
-            }
+            state = {name: self.format_dict[name] for name in STATE}
             print(MARK + json.dumps(state), flush=True)
         elif in_notebook():
             self._display_html()
@@ -101,7 +101,11 @@ def redraw(bar: Bar | None, line: str) -> Bar:
         if bar is not None:
             bar.close()
         bar = Bar(
-            total=state["total"], desc=description, unit=state["unit"] or "it", initial=state["n"]
+            total=state["total"],
+            desc=description,
+            unit=state["unit"] or "it",
+            initial=state["n"],
+            bar_format=state["bar_format"],
         )
     if state["postfix"]:
         bar.set_postfix_str(state["postfix"], refresh=False)

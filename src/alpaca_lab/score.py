@@ -84,8 +84,12 @@ def score(study: StudySpec, *, record: Record, similarity: Similarity | None = N
         for run_id, run in pending.items():
             rows = score_rows(answers[run_id], questions.values(), looked_up)
             run.write_scores(_with_rescaled(rows, encoder))
-            run.seal(_facts(run, answers[run_id], encoder=encoder))
             bar.update(len(answers[run_id]))
+    # Sealed together: the encoder's last bits depend on the batch, so a part of the runs scored
+    # again without the others would not come out the same.
+    facts = {key: _facts(run, answers[key], encoder=encoder) for key, run in pending.items()}
+    for run_id, run in pending.items():
+        run.seal(facts[run_id])
 
 
 def score_rows(

@@ -16,12 +16,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from .config import ROOT, fingerprint
 
@@ -303,6 +304,24 @@ class Record:
         with FileLock(self.folder / ".study.lock"):
             index = self.index()
             self.write_index(index | {"runs": index["runs"] | {model: dict(runs)}})
+
+    @contextmanager
+    def decoding(self, model: str) -> Iterator[None]:
+        """Let one process at a time decode a model, or an answer would be there twice.
+
+        A stage whose parent was killed goes on until it draws its bar again, and may meet the one
+        that is to resume it. The lock of a process that was killed is free.
+        """
+        lock = FileLock(self.folder / f".{model}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"another process decodes {model}: waiting for its end", flush=True)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def runs(self) -> Iterator[tuple[str, str, Run]]:
         """Yield (model key, cell name, run) for every cell that the study's tables hold."""
