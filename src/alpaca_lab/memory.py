@@ -9,7 +9,7 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes per weight in NF4: 4 bits, an 8-bit scale per 64 weights, a float per 256 scales."""
 WORKSPACE_GIB = 0.8
 """CUDA context, library workspaces and fragmentation."""
-DECODE_WORKSPACE_GIB = 0.4
+DECODE_WORKSPACE_GIB = 0.7
 """Workspaces of the libraries and of the captured steps, and fragmentation."""
 COLUMNS_PER_SLOT = 96
 """Columns of the pool for each slot: an answer half written, and its part of a prompt."""

@@ -14,7 +14,7 @@ FIELDS = (
     "index", "top_k", "key_low", "key_high", "temperature", "score", "first", "count",
 )  # fmt: skip
 FLOATS = ("temperature", "score")
-LOAD = 192
+LOAD = 256
 """Columns of their own at which rows that attend together are split."""
 
 
