@@ -18,6 +18,7 @@ from alpaca_lab import common_noise, data, encoding, hardware, models, slots
 from alpaca_lab.config import ROOT, ModelSpec, SettingError, StudySpec, require
 from alpaca_lab.estimates import PRIMARY
 from alpaca_lab.finetune import is_whole
+from alpaca_lab.jobs import Job
 from alpaca_lab.metrics import rouge
 from alpaca_lab.profiles import PROFILES
 from alpaca_lab.progress import Bar
@@ -67,7 +68,7 @@ def answers(
     sweep, rows = measured(study), []
     for seed in range(seeds):
         jobs = [
-            slots.Job(
+            Job(
                 question=key,
                 prompt_ids=prompt_ids,
                 cell=cell.name,

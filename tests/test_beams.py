@@ -4,7 +4,7 @@ import pytest
 
 from alpaca_lab import beams
 from alpaca_lab.config import DecodeSetting, SettingError
-from alpaca_lab.slots import Job
+from alpaca_lab.jobs import Job
 from random_models import ARCHITECTURES, EOS, PAD, random_model, random_prompts
 
 torch = pytest.importorskip("torch")

@@ -9,8 +9,9 @@ import pytest
 
 from alpaca_lab import checks, generate, models
 from alpaca_lab.config import DecodeSetting, LoraSpec, StudySpec, TrainSpec
+from alpaca_lab.jobs import Job
 from alpaca_lab.profiles import MODELS
-from alpaca_lab.slots import Job, decode
+from alpaca_lab.slots import decode
 from alpaca_lab.store import Record
 from random_models import ARCHITECTURES, EOS, fill_adapters, random_model, random_prompts
 

@@ -11,8 +11,8 @@ import pytest
 
 from alpaca_lab import generate as stage
 from alpaca_lab.config import ModelSpec, SettingError, StudySpec
+from alpaca_lab.jobs import Finished
 from alpaca_lab.progress import Bar
-from alpaca_lab.slots import Finished
 from alpaca_lab.store import Record, RecordError
 from alpaca_lab.sweep import cells
 

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from alpaca_lab.config import TINY, DecodeSetting, SettingError
-from alpaca_lab.slots import Job, decode
+from alpaca_lab.jobs import Job
+from alpaca_lab.slots import decode
 from random_models import ARCHITECTURES, EOS, PAD, random_model, random_prompts
 
 torch = pytest.importorskip("torch")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .config import require
-from .slots import Finished, Job, Step, Watch, finish, refuse_misfits, undefined
+from .jobs import Finished, Job, Step, Watch, finish, refuse_misfits, undefined
 from .texts import Text
 
 if TYPE_CHECKING:

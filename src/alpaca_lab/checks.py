@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from .config import DecodeSetting
 from .encoding import encode_prompt
+from .jobs import Finished, Job
 from .likelihood import encoded_reference, response_logits
-from .slots import Finished, Job
 
 if TYPE_CHECKING:
     import torch

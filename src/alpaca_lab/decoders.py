@@ -20,8 +20,8 @@ import pandas as pd
 from . import beams, checkpoints, checks, encoding, hardware, likelihood, models, slots
 from .config import ModelSpec, SettingError, StudySpec
 from .fitting import decode_plan
+from .jobs import Finished, Job
 from .memory import DecodePlan
-from .slots import Finished, Job
 
 if TYPE_CHECKING:
     from .engine.engine import Engine

@@ -21,10 +21,10 @@ from typing import Any
 from . import environment
 from .config import ROOT, SettingError, StudySpec
 from .decoders import Decoder, ModelDecoder, OpenDecoder
+from .jobs import Finished, Job
 from .pace import BAR, Pace
 from .progress import Bar
 from .prompts import TEMPLATE_HASH
-from .slots import Finished, Job
 from .store import Record, Run
 from .sweep import Cell, cells, untuned
 

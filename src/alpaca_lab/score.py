@@ -227,5 +227,8 @@ def _facts(
         "new_tokens": sum(answer["n_new_tokens"] or 0 for answer in answers),
         "tokens_per_s": timed_tokens / timed_s if timed_s else None,
         "peak_gib": max(peaks, default=None),
+        # Memory that ran out on the way shows as fewer slots than the study's, and as halvings.
+        "slots": sorted({part["slots"] for part in sessions if part.get("slots")}),
+        "halvings": sum(part.get("halvings") or 0 for part in sessions),
         "environment": environment.snapshot(),
     }

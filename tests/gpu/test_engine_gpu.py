@@ -4,7 +4,8 @@ import pytest
 
 from alpaca_lab import beams
 from alpaca_lab.config import DecodeSetting
-from alpaca_lab.slots import Job, decode
+from alpaca_lab.jobs import Job
+from alpaca_lab.slots import decode
 from random_models import ARCHITECTURES, EOS, random_model, random_prompts
 
 torch = pytest.importorskip("torch")
@@ -128,3 +129,34 @@ def test_undefined_logits_give_no_token(bad):
         max_top_k=4,
     )
     assert drawn[0] == 0 and drawn[1] == UNDEFINED and drawn[2] >= 0
+
+
+def test_memory_that_is_not_there_halves_slots_and_columns_and_changes_no_answer(
+    small_study, monkeypatch
+):
+    """The card is said to be larger than what this process may take of it."""
+    from dataclasses import replace
+
+    from alpaca_lab import decoders, hardware
+    from alpaca_lab.profiles import MODELS
+
+    jobs = jobs_for(random_prompts(*LENGTHS))
+    study = replace(small_study, slots=1024, beams=(2,))
+    total = torch.cuda.get_device_properties(0).total_memory / 2**30
+    monkeypatch.setattr(hardware, "memory_gib", lambda cap: 20.0)
+    long = replace(SETTINGS["greedy"], max_new_tokens=1900)  # so that the pool becomes large
+    jobs = [*jobs, replace(jobs[0], question="long", setting=long)]
+    found = {}
+    for cap in (20.0, 1.5):
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total))
+        monkeypatch.setattr(hardware, "claim_device", lambda cap: None)
+        decoder = decoders.ModelDecoder(MODELS["tiny-llama"], None, study)
+        done = decoder.answers(jobs)
+        found[cap] = {(f.job.question, f.job.cell, f.job.repeat): f.ids for f in done}
+        halvings = decoder.facts()["halvings"]
+        decoder._drop_engine()
+        assert (halvings > 0) == (cap < 2)
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    same = sum(found[20.0][key] == found[1.5][key] for key in found[20.0])
+    assert same >= 0.9 * len(jobs)  # in 16 bits a few may part

@@ -13,10 +13,10 @@ import pandas as pd
 
 from ..common_noise import shared_start
 from ..encoding import IGNORED
+from ..jobs import Finished, Step
 from ..likelihood import response_logits
 from ..metrics import rouge
 from ..pages import wording
-from ..slots import Finished, Step
 from ..store import RESULTS
 from ..sweep import GREEDY, cells
 from .opened import Opened, Question

@@ -12,8 +12,8 @@ import pandas as pd
 from .. import beams, hardware, models, slots
 from ..config import ROOT, SettingError, StudySpec
 from ..encoding import encode_prompt
+from ..jobs import Finished, Job, Watch
 from ..semantic import quiet_loading
-from ..slots import Finished, Job, Watch
 from ..store import Record, RecordError
 from ..sweep import Cell, cells
 

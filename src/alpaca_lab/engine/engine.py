@@ -25,8 +25,7 @@ from .forward import KeyValues, forward_of
 from .rows import RowBuffer, Rows
 
 SMALLEST = 16
-"""Rows of the smallest graph; the others are its doubles, and the multiples of `STRIDE`."""
-STRIDE = 32
+"""Rows of the smallest step on a GPU: fewer take no less time."""
 Read = Callable[[], list[NDArray[Any]]]
 """Waits for a step, and returns what it computed; valid until the step after the next."""
 VISIBLE = 64
@@ -57,6 +56,7 @@ class Engine:
         """The token that each sequence drew last."""
         self.batch = RowBuffer(rows, trash=self.sequences, device=model.device)
         self.graphs = model.device.type == "cuda" and self.forward.is_static
+        self.sizes = self._sizes()
         self.warm_up_s = 0.0
         self.size = 0
         """Rows of the last step, used or not."""
@@ -69,12 +69,13 @@ class Engine:
         """Make all columns free, whoever had them."""
         self.columns.reset()
 
-    def sizes(self) -> list[int]:
-        """Return the sizes of a step, ascending; the last is all rows."""
+    def _sizes(self) -> list[int]:
+        """Return the sizes of a step, ascending: powers of 2, the halves between, and all rows."""
         if not self.graphs:
             return [self.rows]
-        small = [SMALLEST << n for n in range(8) if SMALLEST << n < STRIDE]
-        return [*small, *range(STRIDE, self.rows, STRIDE), self.rows]
+        powers = [SMALLEST << n for n in range(16)]
+        sizes = sorted([*powers, *(size * 3 // 2 for size in powers)])
+        return [*(size for size in sizes if size < self.rows), self.rows]
 
     @property
     def ahead(self) -> int:
@@ -138,7 +139,7 @@ class Engine:
 
     def _step(self, compute: Callable[[Rows, int], tuple[Tensor, ...]], key: tuple) -> Read:
         """Send the batch, compute, and return what waits for what was computed."""
-        self.size = next(size for size in self.sizes() if size >= self.batch.filled)
+        self.size = next(size for size in self.sizes if size >= self.batch.filled)
         with torch.inference_mode():
             if not self.graphs:
                 self.batch.send(self.size)
@@ -150,7 +151,7 @@ class Engine:
                 self._captured.clear()
                 self._memory = None
                 torch.cuda.empty_cache()
-                for size in self.sizes():  # all at once: no later step waits for a compiler
+                for size in self.sizes:  # all at once: no later step waits for a compiler
                     self._captured[key, size] = self._capture(compute, size)
             graph, found, hosts = self._captured[key, self.size]
             self.batch.send(self.size)
