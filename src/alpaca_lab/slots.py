@@ -183,7 +183,7 @@ class _Loop:
         """Prompts with jobs that wait, in their order."""
         self.seats: list[_Seat | None] = [None] * slots
         self.seated = 0
-        # By slot, so that a step costs the host a few array operations and no loop over slots.
+        # By slot, in arrays: a step changes all of them, and the GPU should not wait for the host.
         self.of = {name: np.zeros(slots, np.int32) for name in (
             "token", "position", "shared", "shared_length", "index", "top_k", "key_low", "key_high",
         )}  # fmt: skip
