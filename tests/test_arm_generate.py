@@ -1,4 +1,4 @@
-"""Our own arm of the decoding benchmark, on a tiny model: what it prints is what the tables read."""
+"""Our own arm of the decoding benchmark, on a tiny model: it prints what the tables read."""
 
 import json
 from argparse import Namespace
