@@ -103,6 +103,63 @@ def test_greedy_answers_of_the_trained_models_are_those_of_generate(name):
         )
 
 
+def other_model(name, **changes):
+    """Return a small float32 model whose blocks the engine does not know."""
+    import transformers
+
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    tokens = {"vocab_size": 128, "pad_token_id": PAD, "bos_token_id": 1, "eos_token_id": EOS}
+    config = getattr(transformers, f"{name}Config")(
+        **(sizes | heads | tokens | {"initializer_range": 0.15} | changes)
+    )
+    torch.manual_seed(0)
+    return getattr(transformers, f"{name}ForCausalLM")(config).eval()
+
+
+FAR = {"rope_theta": 10_000.0, "rope_type": "linear", "factor": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("Qwen2", {}), ("StableLm", {}), ("Llama", {"rope_parameters": FAR})],
+)
+def test_a_model_of_other_blocks_goes_its_own_way_to_the_answers_of_generate(name, changes):
+    from alpaca_lab.engine.forward import PlainForward, forward_of
+
+    model = other_model(name, **changes)
+    assert isinstance(forward_of(model), PlainForward)
+    prompts = random_prompts(*LENGTHS)
+    ours = answers(model, jobs_for(prompts, settings={"greedy": SETTINGS["greedy"]}), slots=3)
+    for n, prompt in enumerate(prompts):
+        assert ours[f"q{n}", "greedy", 0][0] == generated(model, prompt, budget=40)
+
+
+def test_known_blocks_are_joined_in_place_and_the_model_stays_what_it_was(model):
+    """Two engines one after the other: the second finds the weights joined."""
+    from alpaca_lab.engine.forward import JoinedForward, forward_of
+
+    ids = torch.tensor([random_prompts(9)[0]])
+    before = model(ids).logits
+    weights = sum(weight.untyped_storage().nbytes() for weight in model.parameters())
+    first, second = forward_of(model), forward_of(model)
+    assert isinstance(first, JoinedForward)
+    joined = [
+        part.weight.untyped_storage().data_ptr()
+        for forward in (first, second)
+        for block in forward.blocks
+        for part in vars(block).values()
+        if hasattr(part, "weight") and part.weight.dim() == 2
+    ]
+    assert len(set(joined)) * 2 == len(joined)
+    assert torch.allclose(model(ids).logits, before, atol=1e-5)
+    held = {
+        weight.untyped_storage().data_ptr(): weight.untyped_storage().nbytes()
+        for weight in model.parameters()
+    }
+    assert sum(held.values()) <= weights
+
+
 def test_answers_do_not_depend_on_slots_order_or_company(model):
     jobs = jobs_for(random_prompts(*LENGTHS))
     expected = answers(model, jobs, slots=7)

@@ -1,7 +1,7 @@
 """One model, every cell of the sweep: from questions to answers in results/.
 
 Two passes over each model. Greedy and sampled cells share one pass through the slots, question by
-question, so that a prompt is prefilled once for all of them; each beam width is a pass of its own.
+question, so that a prompt is read once for all of them; each beam width is a pass of its own.
 The untuned base, decoded greedily, is one more cell. Each of the two models also reads the
 references: how likely it finds them, and whether the dense model that decodes reads them as the
 NF4 model that was trained does; where it does not, the latter decodes. An answer is on disk the
