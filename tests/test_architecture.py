@@ -20,7 +20,7 @@ LAYERS = [
         "hardware",
     },
     {"batches", "fitting", "packed", "columns"},
-    {"engine", "texts", "jobs", "pages.page", "rows.ngrams"},
+    {"engine", "texts", "jobs", "hypotheses", "pages.page", "rows.ngrams"},
     {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots"},
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},
     {"pages.circumstances", "pages.speed_bars"},

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .config import require
+from .hypotheses import Hypotheses
 from .jobs import Finished, Job, Step, Watch, finish, refuse_misfits, undefined
 from .texts import Text
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from .engine.engine import Engine
 
-NEVER = np.float32(-1e9)
-"""The score of what must not be chosen, as Transformers has it."""
 SWEEP = 16
 """After so many steps, columns that no beam remembers are given back."""
 RESERVE = 16
@@ -98,62 +97,6 @@ def run(
     yield from _Loop(engine, jobs, eos_token_id=eos_token_id).answers(watch)
 
 
-class Beams:
-    """One question's search: what goes on, and what has ended.
-
-    The decisions of `GenerationMixin._beam_search` of Transformers 5.17 for one prompt. Scores are
-    float32, as there.
-    """
-
-    def __init__(self, num_beams: int, *, budget: int, eos_token_id: int) -> None:
-        """Begin with one empty beam; the others score too low to be gone on from."""
-        self.num_beams, self.budget, self.eos_token_id = num_beams, budget, eos_token_id
-        self.scores = np.full(num_beams, NEVER)
-        """Summed log probabilities of the beams that go on, best first."""
-        self.scores[0] = 0
-        self.tokens = np.zeros((num_beams, budget), np.int32)
-        self.length = 0
-        """Tokens of each beam that goes on."""
-        self.parents = np.arange(num_beams)
-        """Which beam each goes on from."""
-        self.ended: list[tuple[np.float32, list[int]]] = []
-        """Mean log probability and tokens of the best beams that have ended, best first."""
-        self.is_open = True
-        """A beam that goes on can still become the best."""
-
-    def choose(self, scores: NDArray[np.float32], beams: NDArray, tokens: NDArray) -> None:
-        """Take one step.
-
-        Args:
-            scores: (2 num_beams,) of the best continuations, descending.
-            beams: Which beam each goes on from.
-            tokens: With which token.
-        """
-        self.length += 1
-        ends = (tokens == self.eos_token_id) | (self.length == self.budget)
-        before, length = self.tokens[:, : self.length - 1], np.float32(self.length)
-        just_ended = [
-            (scores[i] / length, [*before[beams[i]], tokens[i]])
-            for i in range(self.num_beams)
-            if ends[i]
-        ]
-        going_on = np.where(ends, scores + NEVER, scores)
-        best = np.argsort(-going_on, kind="stable")[: self.num_beams]
-        self.scores, self.parents = going_on[best], beams[best]
-        self.tokens = self.tokens[self.parents]
-        self.tokens[:, self.length - 1] = tokens[best]
-        # Of equals the earlier comes first, and `sorted` keeps their order.
-        both = sorted([*self.ended, *just_ended], key=lambda beam: -beam[0])
-        self.ended = both[: self.num_beams]
-        worst = self.ended[-1][0] if len(self.ended) == self.num_beams else NEVER
-        self.is_open = bool(self.scores[0] / np.float32(self.length) > worst) and not ends.all()
-
-    @property
-    def best(self) -> list[int]:
-        """The tokens of the best beam that has ended, EOS included."""
-        return [int(token) for token in self.ended[0][1]]
-
-
 @dataclass(eq=False)  # one question is another than its like
 class _Group:
     """A question, its prompt and its beams."""
@@ -163,7 +106,7 @@ class _Group:
     """What holds the prompt's columns, while it has any."""
     seats: NDArray[np.int32] | None = None
     """The slots of its beams, while it has any."""
-    beams: Beams | None = None
+    beams: Hypotheses | None = None
     owned: NDArray[np.int32] | None = None
     """Columns of its beams, remembered or not."""
     order: int = 0
@@ -215,7 +158,7 @@ class _Loop:
             self.seated += 1
             group.order, group.seats = self.seated, self.seats.pop()
             group.owned = np.zeros(0, np.int32)
-            group.beams = Beams(
+            group.beams = Hypotheses(
                 self.num_beams,
                 budget=group.job.setting.max_new_tokens,
                 eos_token_id=self.eos_token_id,

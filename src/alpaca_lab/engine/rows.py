@@ -142,7 +142,7 @@ def groups(
         own: (rows,) how many are a row's own.
 
     Example:
-        >>> groups(np.array([7, 7, 7, 3]), np.array([5, 5, 5, 4]), np.array([20, 180, 30, 1]))
+        >>> groups(np.array([7, 7, 7, 3]), np.array([5, 5, 5, 4]), np.array([20, 250, 30, 1]))
         (array([0, 2, 3]), array([2, 1, 1]))
     """
     rows = np.arange(len(shared))
