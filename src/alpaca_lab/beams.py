@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,7 +107,7 @@ class _Group:
     seats: NDArray[np.int32] | None = None
     """The slots of its beams, while it has any."""
     beams: Hypotheses | None = None
-    owned: NDArray[np.int32] | None = None
+    owned: list[NDArray[np.int32]] = field(default_factory=list)
     """Columns of its beams, remembered or not."""
     order: int = 0
     """The how manyth to be seated: the highest is the youngest."""
@@ -116,6 +116,13 @@ class _Group:
     def first(self) -> int:
         """Position of the prompt's last token, which each beam reads for itself."""
         return len(self.job.prompt_ids) - 1
+
+    @property
+    def newest(self) -> NDArray[np.int32]:
+        """The token that each beam reads next."""
+        if self.beams.length:
+            return self.beams.tokens[:, self.beams.length - 1]
+        return np.full(len(self.seats), self.job.prompt_ids[-1], np.int32)
 
 
 class _Loop:
@@ -157,7 +164,6 @@ class _Loop:
                 return
             self.seated += 1
             group.order, group.seats = self.seated, self.seats.pop()
-            group.owned = np.zeros(0, np.int32)
             group.beams = Hypotheses(
                 self.num_beams,
                 budget=group.job.setting.max_new_tokens,
@@ -171,8 +177,8 @@ class _Loop:
             pass
         batch = self.engine.batch
         batch.clear()
-        for group in self.groups:
-            self._add(group)
+        if self.groups:
+            self._add_beams()
         beams, free = batch.filled, len(self.seats)
         for group in self.queue:
             room = min(self.engine.rows - batch.filled, self.columns.free)
@@ -186,25 +192,28 @@ class _Loop:
             free -= 1
         return batch.filled - beams
 
-    def _add(self, group: _Group) -> None:
-        """Add the rows of a group's beams."""
-        beams, seats, table = group.beams, group.seats, self.columns.table
-        at = beams.length
-        table[seats] = table[seats[beams.parents]]
-        position = np.full(self.num_beams, group.first + at, np.int32)
+    def _add_beams(self) -> None:
+        """Add the rows of all beams, group by group."""
+        groups, each, table = self.groups, self.num_beams, self.columns.table
+        seats = np.concatenate([group.seats for group in groups])
+        parents = np.concatenate([group.seats[group.beams.parents] for group in groups])
+        first = np.repeat(np.array([group.first for group in groups], np.int32), each)
+        at = np.repeat(np.array([group.beams.length for group in groups], np.int32), each)
+        position = first + at
+        end = position.max()
+        table[seats, :end] = table[parents, :end]
         column = self.columns.take(seats, position)
-        group.owned = np.concatenate([group.owned, column])
+        for group, taken in zip(groups, column.reshape(-1, each), strict=True):
+            group.owned.append(taken)
         self.engine.batch.add(
-            token=beams.tokens[:, at - 1]
-            if at
-            else np.full_like(position, group.job.prompt_ids[-1]),
+            token=np.concatenate([group.newest for group in groups]),
             position=position,
             column=column,
             sequence=seats,
-            parent=seats[beams.parents],
-            shared=group.text.sequence,
-            shared_length=group.first,
-            score=beams.scores,
+            parent=parents,
+            shared=np.repeat([group.text.sequence for group in groups], each),
+            shared_length=first,
+            score=np.concatenate([group.beams.scores for group in groups]),
         )
 
     def _choose(self, scores: NDArray, places: NDArray) -> Iterator[Finished]:
@@ -225,12 +234,12 @@ class _Loop:
     def _sweep(self) -> int:
         """Give back the columns that no beam remembers, and return how many they were."""
         before = self.columns.free
-        for group in self.groups:
+        for group in (group for group in self.groups if group.owned):
             end = group.first + group.beams.length
             chosen = self.columns.table[group.seats[group.beams.parents], group.first : end]
             remembered = np.unique(chosen)
-            self.columns.give(np.setdiff1d(group.owned, remembered))
-            group.owned = remembered
+            self.columns.give(np.setdiff1d(np.concatenate(group.owned), remembered))
+            group.owned = [remembered]
         return self.columns.free - before
 
     def _make_room(self) -> bool:
@@ -250,10 +259,11 @@ class _Loop:
 
     def _rise(self, group: _Group) -> None:
         """Free a group's slots and its beams' columns."""
-        self.columns.give(group.owned)
+        for owned in group.owned:
+            self.columns.give(owned)
         self.groups.remove(group)
         self.seats.append(group.seats)
-        group.seats = group.beams = group.owned = None
+        group.seats, group.beams, group.owned = None, None, []
 
     def _forget(self, group: _Group) -> None:
         """Give back a prompt's columns."""

@@ -134,7 +134,7 @@ class ModelDecoder:
             left = [job for job in left if id(job) not in done]
 
     def _engine_for(self, jobs: Sequence[Job]) -> Engine:
-        """Return the engine, made anew where these jobs need more columns than it has."""
+        """Return the engine, made anew where these jobs want more columns than it has."""
         from .engine.engine import Engine
 
         shape = checkpoints.read_shape(checkpoints.locate(self.spec))
@@ -145,7 +145,9 @@ class ModelDecoder:
             memory_gib=hardware.memory_gib(self.study.gpu_gib),
             halvings=self.halvings,
         )
-        if self._engine is None or self._engine.columns.count < plan.columns:
+        # What a GPU has free moves a little; a pool that is nearly as large serves as well.
+        least = plan.columns if self.device == "cpu" else 0.9 * plan.columns
+        if self._engine is None or self._engine.columns.count < least:
             self._drop_engine()
             model, self.plan = self._loaded[0], plan
             self._engine = Engine(model, rows=plan.slots, columns=plan.columns)

@@ -48,24 +48,27 @@ class Hypotheses:
             beams: Which beam each goes on from.
             tokens: With which token.
         """
-        self.length += 1
-        ends = (tokens == self.eos_token_id) | (self.length == self.budget)
-        before, length = self.tokens[:, : self.length - 1], np.float32(self.length)
-        just_ended = [
-            (scores[i] / length, [*before[beams[i]], tokens[i]])
-            for i in range(self.num_beams)
-            if ends[i]
-        ]
-        going_on = np.where(ends, scores + NEVER, scores)
-        best = np.argsort(-going_on, kind="stable")[: self.num_beams]
-        self.scores, self.parents = going_on[best], beams[best]
-        self.tokens = self.tokens[self.parents]
-        self.tokens[:, self.length - 1] = tokens[best]
-        # Of equals the earlier comes first, and `sorted` keeps their order.
-        both = sorted([*self.ended, *just_ended], key=lambda beam: -beam[0])
-        self.ended = both[: self.num_beams]
-        worst = self.ended[-1][0] if len(self.ended) == self.num_beams else NEVER
-        self.is_open = bool(self.scores[0] / np.float32(self.length) > worst) and not ends.all()
+        before, self.length = self.length, self.length + 1
+        ends = tokens == self.eos_token_id
+        if self.length == self.budget:
+            ends[:] = True
+        if ends[: self.num_beams].any():
+            just_ended = [
+                (scores[i] / np.float32(self.length), [*self.tokens[beams[i], :before], tokens[i]])
+                for i in range(self.num_beams)
+                if ends[i]
+            ]
+            # Of equals the earlier comes first, and `sorted` keeps their order.
+            both = sorted([*self.ended, *just_ended], key=lambda beam: -beam[0])
+            self.ended = both[: self.num_beams]
+        best = np.argsort(ends, kind="stable")[: self.num_beams]  # what ends does not go on
+        self.scores, self.parents = scores[best], beams[best]
+        self.tokens[:, :before] = self.tokens[self.parents, :before]
+        self.tokens[:, before] = tokens[best]
+        self.is_open = not ends.all() and (
+            len(self.ended) < self.num_beams
+            or bool(self.scores[0] / np.float32(self.length) > self.ended[-1][0])
+        )
 
     @property
     def best(self) -> list[int]:
