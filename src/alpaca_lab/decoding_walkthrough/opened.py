@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from .. import beams, hardware, models, slots
+from ..checkpoints import locate, read_shape
 from ..config import ROOT, SettingError, StudySpec
 from ..encoding import encode_prompt
+from ..fitting import decode_plan
 from ..jobs import Finished, Job, Watch
 from ..semantic import quiet_loading
 from ..store import Record, RecordError
@@ -78,14 +80,22 @@ class Opened:
 
         Args:
             jobs: Each of another question or cell.
-            width: Slots; None: the study's.
+            width: Slots, fewer where memory is short; None: the study's.
             seed: Of the noise; None: the study's.
             watch: Called after each step.
         """
+        width = width or self.study.slots
+        plan = decode_plan(
+            replace(self.study, slots=width),
+            read_shape(locate(self.study.models[0])),
+            longest=max(len(job.prompt_ids) + job.setting.max_new_tokens for job in jobs),
+            memory_gib=hardware.memory_gib(self.study.gpu_gib),
+        )
         found = slots.decode(
             self.model,
             jobs,
-            slots=width or self.study.slots,
+            slots=min(width, plan.slots),
+            columns=plan.columns,
             eos_token_id=self.tokenizer.eos_token_id,
             seed=self.study.seed if seed is None else seed,
             watch=watch,
