@@ -56,19 +56,17 @@ class Step:
 Watch = Callable[[Step], None]
 
 
-def finish(job: Job, ids: Sequence[int], *, eos_token_id: int) -> Finished | None:
-    """Return the answer if it has ended, by EOS or by its budget, else None.
+def finish(job: Job, ids: Sequence[int], *, eos_token_id: int) -> Finished:
+    """Return an answer that has ended, by EOS or by its budget.
 
     Args:
         job: Whose answer it is.
-        ids: Tokens so far, in which EOS can only be the last.
+        ids: Its tokens, in which EOS can only be the last.
         eos_token_id: The token that ends an answer.
     """
     if ids[-1] == eos_token_id:
         return Finished(job=job, ids=tuple(ids[:-1]), n_new_tokens=len(ids), finish_reason="eos")
-    if len(ids) == job.setting.max_new_tokens:
-        return Finished(job=job, ids=tuple(ids), n_new_tokens=len(ids), finish_reason="length")
-    return None
+    return Finished(job=job, ids=tuple(ids), n_new_tokens=len(ids), finish_reason="length")
 
 
 def name_of(job: Job) -> str:

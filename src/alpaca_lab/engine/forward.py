@@ -13,8 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..packed.attention import Heads
+from ..packed.blocks import Norm
+from ..packed.elementwise import gate
 from .rows import Rows
-from .steps import Angles, Heads, Norm, Pool, add_norm, attend, columns_of, gelu, place
+from .steps import Angles, Pool, add_norm, attend, columns_of, gelu, place
 
 
 class Forward(Protocol):
@@ -37,7 +40,7 @@ class KeyValues(NamedTuple):
     @classmethod
     def empty(cls, model: Any, *, columns: int, table: Tensor) -> "KeyValues":
         """Return a pool of `columns` columns for a model of Transformers."""
-        heads = heads_of(model.config)
+        heads = Heads.of(model.config)
 
         def layer() -> Tensor:
             # Zeros, not what the memory held: a hidden column weighs 0, but 0 times NaN is NaN.
@@ -50,16 +53,6 @@ class KeyValues(NamedTuple):
     def layer(self, index: int) -> Pool:
         """Return one layer's part."""
         return Pool(self.keys[index], self.values[index], self.table)
-
-
-def heads_of(config: Any) -> Heads:
-    """Return how a model's heads are divided."""
-    queries = config.num_attention_heads
-    return Heads(
-        queries=queries,
-        keys=getattr(config, "num_key_value_heads", None) or queries,
-        size=getattr(config, "head_dim", None) or config.hidden_size // queries,
-    )
 
 
 def forward_of(model: Any) -> Forward:
@@ -94,7 +87,7 @@ class JoinedForward:
     def __init__(self, model: Any) -> None:
         """Join a model's weights in place."""
         base, config = model.model, model.config
-        self.heads = heads_of(config)
+        self.heads = Heads.of(config)
         self.embedding, self.head = base.embed_tokens.weight, model.lm_head
         self.angles = _angles(base, config)
         if config.model_type == "phi":
@@ -142,7 +135,7 @@ class _LlamaBlock:
         qkv = self.qkv(add_norm(x, delta, self.input_norm))
         attended = x.new_empty(len(x), at.heads.queries * at.heads.size)
         delta = self.o(at.attend(qkv, out=attended))
-        return self.down(_gated(self.gate_up(add_norm(x, delta, self.post_norm))))
+        return self.down(gate(self.gate_up(add_norm(x, delta, self.post_norm))))
 
 
 class _PhiBlock:
@@ -202,16 +195,6 @@ def _once(weights: Sequence[Tensor], axis: int) -> Tensor:
     if one and storage.nbytes() == first.element_size() * shape[0] * shape[1]:
         return first.as_strided(shape, (shape[1], 1), 0)
     return torch.cat(list(weights), dim=axis)
-
-
-def _gated(gate_up: Tensor) -> Tensor:
-    """Return silu(gate) x up, (rows, n), for gate and up side by side, (rows, 2 n)."""
-    if gate_up.is_cuda:
-        from ..packed.elementwise import gate
-
-        return gate(gate_up)
-    first, second = gate_up.chunk(2, dim=1)
-    return F.silu(first) * second
 
 
 def _norm(module: nn.Module, eps: float) -> Norm:

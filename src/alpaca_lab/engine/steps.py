@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..columns import TOGETHER
+from ..packed.attention import Heads
+from ..packed.blocks import Norm
+from ..packed.elementwise import power_of_two
 from .rows import Rows
 
 QUERIES = 16
@@ -20,29 +23,6 @@ ATTEND = {True: (128, 4, 2), False: (64, 2, 3)}
 """Columns, warps and stages of a program of attention, by whether a head's size is a power of 2:
 the fastest of nine such on one H200, for LLaMA-2-7B and Mistral-7B, and for Phi-2."""
 PLACE_HEADS, GELU_TILE = 8, 1024
-
-
-class Norm(NamedTuple):
-    """A normalisation over the last axis: RMSNorm has no bias, LayerNorm has one."""
-
-    weight: Tensor
-    bias: Tensor | None
-    eps: float
-
-
-class Heads(NamedTuple):
-    """How a row's queries, keys and values lie side by side."""
-
-    queries: int
-    keys: int
-    """Keys, and as many values; each serves queries / keys queries."""
-    size: int
-    """Dimensions of a head."""
-
-    @property
-    def width(self) -> int:
-        """Values of queries, keys and values together."""
-        return (self.queries + 2 * self.keys) * self.size
 
 
 class Angles(NamedTuple):
@@ -72,14 +52,12 @@ def add_norm(x: Tensor, delta: Tensor | None, norm: Norm) -> Tensor:
         centred = norm.bias is not None
         _kernels().add_norm[(len(x),)](
             x, x if delta is None else delta, norm.weight, norm.bias if centred else norm.weight,
-            out, width, norm.eps, delta is not None, centred, _power_of_two(width), num_warps=8,
+            out, width, norm.eps, delta is not None, centred, power_of_two(width), num_warps=8,
         )  # fmt: skip
         return out
     if delta is not None:
         x += delta
-    if norm.bias is not None:
-        return F.layer_norm(x, [x.shape[1]], norm.weight, norm.bias, norm.eps)
-    return F.rms_norm(x, [x.shape[1]], norm.weight, norm.eps)
+    return norm(x)
 
 
 def place(qkv: Tensor, rows: Rows, angles: Angles, heads: Heads, pool: Pool) -> Tensor:
@@ -103,7 +81,7 @@ def place(qkv: Tensor, rows: Rows, angles: Angles, heads: Heads, pool: Pool) -> 
         _kernels().place[(count, tiles)](
             qkv, qkv.stride(0), angles.cos, angles.sin, rows.position, rows.column, q, pool.keys,
             pool.values, heads.queries, heads.keys, heads.size, half, PLACE_HEADS,
-            _power_of_two(half), _power_of_two(rest) if rest else 0,
+            power_of_two(half), power_of_two(rest) if rest else 0,
         )  # fmt: skip
         return q
     divided = qkv[:, : heads.width].view(count, -1, heads.size)
@@ -164,8 +142,8 @@ def attend(q: Tensor, rows: Rows, pool: Pool, *, visible: int, out: Tensor) -> T
     heads, size = pool.keys.shape[1:]
     if q.is_cuda:
         group = q.shape[1] // heads
-        padded, wide = _power_of_two(group), 1 << (size.bit_length() - 1)
-        rest = max(16, _power_of_two(size - wide)) if size > wide else 0
+        padded, wide = power_of_two(group), 1 << (size.bit_length() - 1)
+        rest = max(16, power_of_two(size - wide)) if size > wide else 0
         columns, warps, stages = ATTEND[not rest]
         _kernels().attend[(heads, len(q))](
             q, pool.keys, pool.values, pool.table, pool.table.stride(0), rows.position,
@@ -184,10 +162,6 @@ def attend(q: Tensor, rows: Rows, pool: Pool, *, visible: int, out: Tensor) -> T
     )
     out.copy_(attended.flatten(1))
     return out
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
 
 
 @cache

@@ -1,6 +1,6 @@
 """Causal attention inside each row of a pass; rows that lie beside each other never meet."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,21 @@ class Heads(NamedTuple):
     """Keys, and as many values; each serves queries / keys queries."""
     size: int
     """Dimensions of a head."""
+
+    @classmethod
+    def of(cls, config: Any) -> "Heads":
+        """Return how the heads of a model of that Transformers configuration are divided."""
+        queries = config.num_attention_heads
+        return cls(
+            queries=queries,
+            keys=getattr(config, "num_key_value_heads", None) or queries,
+            size=getattr(config, "head_dim", None) or config.hidden_size // queries,
+        )
+
+    @property
+    def width(self) -> int:
+        """Values of queries, keys and values together."""
+        return (self.queries + 2 * self.keys) * self.size
 
     def split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return views of (tokens, heads, size): queries, keys, values."""

@@ -41,7 +41,7 @@ def turn(x: Tensor, by: Turn, *, out: Tensor) -> Tensor:
         tokens, heads, head_dim = x.shape
         _kernels().turn[(tokens, -(-heads // HEADS))](
             x, out, by.cos, by.sin, x.stride(0), x.stride(1), out.stride(0), out.stride(1), heads,
-            head_dim, half, HEADS, _power_of_two(half), _power_of_two(max(1, head_dim - 2 * half)),
+            head_dim, half, HEADS, power_of_two(half), power_of_two(max(1, head_dim - 2 * half)),
         )  # fmt: skip
         return out
     cos, sin = by.cos[:, None], by.sin[:, None]
@@ -81,7 +81,8 @@ HEADS, TILE = 16, 1024
 """Heads, and gate values, that one program of a kernel takes."""
 
 
-def _power_of_two(n: int) -> int:
+def power_of_two(n: int) -> int:
+    """Return the least power of 2 that is n or more."""
     return 1 << (n - 1).bit_length()
 
 

@@ -100,8 +100,7 @@ def _read(causal: nn.Module) -> tuple[Norm, list[Block]]:
     """Return the last norm and the blocks."""
     config, base = causal.config, causal.model
     dtype = base.embed_tokens.weight.dtype
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
+    heads = Heads.of(config)
 
     def group(layer: nn.Module, *names: str) -> LoraGroup:
         return LoraGroup([layer.get_submodule(name) for name in names], dtype=dtype)
