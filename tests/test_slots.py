@@ -393,6 +393,14 @@ def test_slots_below_one_are_refused(llama):
         next(decode(llama, jobs_for([(5,)]), slots=0, eos_token_id=EOS, seed=0))
 
 
+def test_a_pool_beyond_the_kernels_counting_is_refused(llama):
+    from alpaca_lab.engine.engine import Engine
+
+    numbers = llama.config.num_key_value_heads * llama.config.head_dim
+    with pytest.raises(ValueError, match="too large"):
+        Engine(llama, rows=1, columns=2**31 // numbers)
+
+
 def test_undefined_logits_stop_the_run_and_say_where():
     model = random_model("llama")
     with torch.no_grad():

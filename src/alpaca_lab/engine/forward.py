@@ -39,8 +39,15 @@ class KeyValues(NamedTuple):
 
     @classmethod
     def empty(cls, model: Any, *, columns: int, table: Tensor) -> "KeyValues":
-        """Return a pool of `columns` columns for a model of Transformers."""
+        """Return a pool of `columns` columns for a model of Transformers.
+
+        Raises:
+            ValueError: If a layer's keys are too many numbers for the kernels, which count in
+                32 bits.
+        """
         heads = Heads.of(model.config)
+        if columns * heads.keys * heads.size >= 2**31:
+            raise ValueError(f"a pool of {columns:,} columns is too large: take fewer slots")
 
         def layer() -> Tensor:
             # Zeros, not what the memory held: a hidden column weighs 0, but 0 times NaN is NaN.

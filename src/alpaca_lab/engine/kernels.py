@@ -92,16 +92,17 @@ def attend(
     q, keys, values, table, width, position, sequence, shared, shared_length, first, count,
     out, out_row, scale,
     HKV: tl.constexpr, GROUP: tl.constexpr, PADDED: tl.constexpr, D: tl.constexpr,
-    WIDE: tl.constexpr, REST: tl.constexpr, ROWS: tl.constexpr, QUERIES: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    HEADS: tl.constexpr, WIDE: tl.constexpr, REST: tl.constexpr, ROWS: tl.constexpr,
+    QUERIES: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Attend from the rows of a group to their prompt's columns, and each to its own.
 
-    Grid: (HKV, groups). The columns of a group are laid end to end, the prompt's first, and read
-    once for all its rows; a query is kept from those that are another row's own. A head's
-    dimensions are read as WIDE and REST, two powers of 2: 80 is 64 and 16.
+    Grid: (HKV / HEADS, groups). The columns of a group are laid end to end, the prompt's first, and
+    read once for all its rows; a query is kept from those that are another row's own. The
+    dimensions of a program's heads, which are neighbours in memory, are read as WIDE and REST, two
+    powers of 2: two heads of 80 are 128 and 32. A query is 0 where another head's dimensions are.
     """
-    head, group = tl.program_id(0), tl.program_id(1)
+    head, group = tl.program_id(0) * HEADS, tl.program_id(1)
     rows = tl.load(count + group)
     if rows == 0:
         return
@@ -116,20 +117,20 @@ def attend(
     shift = tl.load(sequence + row + r, mask=r < rows, other=0) * width - (end - own)
     columns = until + tl.sum(own, 0)
     i = tl.arange(0, QUERIES)
-    row_of_query = i // PADDED
+    row_of_query, part = i // (PADDED * HEADS), i // PADDED % HEADS
     asked = (row_of_query < rows) & (i % PADDED < GROUP)
-    query_of = (row + row_of_query) * HKV * GROUP + head * GROUP + i % PADDED
+    query_of = (head + part) * GROUP + i % PADDED
+    at_query = (row + row_of_query) * HKV * GROUP * D + (query_of - part) * D
     d = tl.arange(0, WIDE)[None, :]
-    query = tl.load(q + query_of[:, None] * D + d, mask=asked[:, None], other=0.0)
+    of_query = asked[:, None] & (d // D == part[:, None])
+    query = tl.load(q + at_query[:, None] + d, mask=of_query, other=0.0)
     best = tl.full([QUERIES], -float("inf"), tl.float32)
     total = tl.zeros([QUERIES], tl.float32)
     sums = tl.zeros([QUERIES, WIDE], tl.float32)
     if REST:
         e = WIDE + tl.arange(0, REST)[None, :]
-        rest_inside = e < D
-        query_rest = tl.load(
-            q + query_of[:, None] * D + e, mask=asked[:, None] & rest_inside, other=0.0
-        )
+        rest_of_query = asked[:, None] & (e // D == part[:, None])
+        query_rest = tl.load(q + at_query[:, None] + e, mask=rest_of_query, other=0.0)
         sums_rest = tl.zeros([QUERIES, REST], tl.float32)
     for start in range(0, columns, COLUMNS):
         at = start + tl.arange(0, COLUMNS)
@@ -138,12 +139,14 @@ def attend(
         moved = at + tl.sum(tl.where(whose[:, None] == r[None, :], shift[None, :], 0), 1)
         column = tl.load(prompt + at, mask=of_prompt, other=0)
         column += tl.load(table + moved, mask=inside & ~of_prompt, other=0)
-        source = ((column.to(tl.int64) * HKV + head) * D)[:, None]
+        source = ((column * HKV + head) * D)[:, None]  # `KeyValues` keeps it below 2^31
         key = tl.load(keys + source + d, mask=inside[:, None], other=0.0)
         value = tl.load(values + source + d, mask=inside[:, None], other=0.0)
         scores = tl.dot(query, tl.trans(key), input_precision="ieee")
         if REST:
-            both = inside[:, None] & rest_inside
+            both = inside[:, None]
+            if WIDE + REST > HEADS * D:
+                both &= e < HEADS * D
             key_rest = tl.load(keys + source + e, mask=both, other=0.0)
             value_rest = tl.load(values + source + e, mask=both, other=0.0)
             scores += tl.dot(query_rest, tl.trans(key_rest), input_precision="ieee")
@@ -162,7 +165,7 @@ def attend(
                 weights, value_rest, sums_rest * fade[:, None], input_precision="ieee"
             )
         best = highest
-    to = out + (row + row_of_query) * out_row + (head * GROUP + i % PADDED) * D
-    tl.store(to[:, None] + d, sums / total[:, None], mask=asked[:, None])
+    to = (out + (row + row_of_query) * out_row + (query_of - part) * D)[:, None]
+    tl.store(to + d, sums / total[:, None], mask=of_query)
     if REST:
-        tl.store(to[:, None] + e, sums_rest / total[:, None], mask=asked[:, None] & rest_inside)
+        tl.store(to + e, sums_rest / total[:, None], mask=rest_of_query)

@@ -19,9 +19,9 @@ from .rows import Rows
 
 QUERIES = 16
 """Least rows of a product on the GPU's matrix units: a group's queries are padded to it."""
-ATTEND = {True: (128, 4, 2), False: (64, 2, 3)}
-"""Columns, warps and stages of a program of attention, by whether a head's size is a power of 2:
-the fastest of nine such on one H200, for LLaMA-2-7B and Mistral-7B, and for Phi-2."""
+ATTEND = {1: (128, 4, 2), 2: (64, 4, 2)}
+"""Columns, warps and stages of a program of attention, by its heads: the fastest of a dozen such on
+one H200, for LLaMA-2-7B and Mistral-7B, and for Phi-2."""
 PLACE_HEADS, GELU_TILE = 8, 1024
 
 
@@ -142,14 +142,18 @@ def attend(q: Tensor, rows: Rows, pool: Pool, *, visible: int, out: Tensor) -> T
     heads, size = pool.keys.shape[1:]
     if q.is_cuda:
         group = q.shape[1] // heads
-        padded, wide = power_of_two(group), 1 << (size.bit_length() - 1)
-        rest = max(16, power_of_two(size - wide)) if size > wide else 0
-        columns, warps, stages = ATTEND[not rest]
-        _kernels().attend[(heads, len(q))](
+        padded = power_of_two(group)
+        # Sizes such as 80 leave less idle side by side: 160 is 128 and 32.
+        together = 1 if size == power_of_two(size) or heads % 2 else 2
+        wide = 1 << ((together * size).bit_length() - 1)
+        rest = max(16, power_of_two(together * size - wide)) if together * size > wide else 0
+        columns, warps, stages = ATTEND[together]
+        _kernels().attend[(heads // together, len(q))](
             q, pool.keys, pool.values, pool.table, pool.table.stride(0), rows.position,
             rows.sequence, rows.shared, rows.shared_length, rows.first, rows.count, out,
-            out.stride(0), size**-0.5, heads, group, padded, size, wide, rest, TOGETHER,
-            max(QUERIES, TOGETHER * padded), columns, num_warps=warps, num_stages=stages,
+            out.stride(0), size**-0.5, heads, group, padded, size, together, wide, rest, TOGETHER,
+            max(QUERIES, TOGETHER * padded * together), columns,
+            num_warps=warps, num_stages=stages,
         )  # fmt: skip
         return out
     columns, hidden = columns_of(rows, pool.table, visible=visible)
