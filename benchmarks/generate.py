@@ -24,8 +24,9 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     BANDWIDTH: ("copy_bandwidth.py",),
     **{
         peer.key: (
-            "peer_generate.py", "--arm", "hf16", "--beams", f"{peer.beams}",
-            "--bs", f"{peer.questions}", "--lengths", "real",
+            "beams_peer.py" if peer.beams > 1 else "peer_generate.py",
+            "--arm", "hf16", "--beams", f"{peer.beams}", "--bs", f"{peer.questions}",
+            "--lengths", "real",
         )
         for peer in PEERS
     },

@@ -441,7 +441,8 @@ def test_each_peer_has_the_command_line_that_its_name_says(bench, plan, arm):
         "DATA": ["--data", str(asked.data)],
     }
     words = [word for part in EXPECTED[arm].split() for word in places.get(part, [part])]
-    assert script == str(BENCHMARKS / "peer_generate.py")
+    name = "beams_peer.py" if "beams" in arm else "peer_generate.py"
+    assert script == str(BENCHMARKS / name)
     assert rest == ["--arm", "hf16", *words, "--cap", "23.5"]
 
 
@@ -485,6 +486,51 @@ def test_draw_writes_the_tables_without_running_anything(tmp_path):
     words = ["--draw", "--raw", str(raw), "--out", str(tmp_path)]
     subprocess.run([sys.executable, str(BENCHMARKS / "generate.py"), *words], check=True)
     assert peers(pd.read_csv(tmp_path / "generate.csv"))["tok_s"].tolist() == list(SPEEDS.values())
+
+
+def ends(base, limits, *, prompt, beams):
+    """The peer's criterion, on a CPU."""
+    import torch
+
+    class StopAtReference(base):
+        def __init__(self):
+            self.ends = prompt + torch.tensor(limits).repeat_interleave(beams)
+
+        def __call__(self, input_ids, scores, **kwargs):
+            return input_ids.shape[1] >= self.ends
+
+    return StopAtReference()
+
+
+@pytest.mark.parametrize("beams", [2, 4, 8])
+def test_a_peers_beams_end_where_their_references_do(beams):
+    """Without the script around it, the peer's criterion ends Transformers' beam search."""
+    import torch
+    import transformers
+
+    from random_models import EOS, random_model, random_prompts
+
+    model, limits = random_model("llama"), (3, 11, 1)
+    ids = torch.tensor(random_prompts(5, 5, 5))
+    plain = transformers.StoppingCriteria
+    wrapped = load("beams_peer").asked_of_candidates(plain)
+
+    def generate(base):
+        criterion = ends(base, limits, prompt=5, beams=beams)
+        return model.generate(
+            ids,
+            num_beams=beams,
+            do_sample=False,
+            max_new_tokens=max(limits),
+            min_new_tokens=max(limits),
+            pad_token_id=EOS,  # no answer has it: it is barred before the longest ends
+            stopping_criteria=[criterion],
+        )
+
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        generate(plain)
+    found = generate(wrapped)
+    assert [int((row[5:] != EOS).sum()) for row in found] == list(limits)
 
 
 def test_the_peers_script_is_run_as_it_was_handed_to_us():
