@@ -401,6 +401,29 @@ def test_a_pool_beyond_the_kernels_counting_is_refused(llama):
         Engine(llama, rows=1, columns=2**31 // numbers)
 
 
+@pytest.mark.parametrize(
+    ("room", "columns"),
+    [(227 * 1024, 128), (99 * 1024, 128), (64 * 1024, 64), (1024, 16)],
+    ids=["H200", "24 GB cards", "T4", "too little"],
+)
+def test_attention_reads_as_many_columns_at_a_time_as_shared_memory_holds(
+    monkeypatch, room, columns
+):
+    """Of LLaMA-2-7B's; Triton 3.6 takes 72 KiB for 128 columns of it, 40 for 64."""
+    from types import SimpleNamespace
+
+    import torch
+
+    from alpaca_lab.engine import steps
+
+    known = SimpleNamespace(shared_memory_per_block_optin=room)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: known)
+    steps.fitting_columns.cache_clear()
+    found = steps.fitting_columns(128, column_bytes=2 * 128, device=torch.device("cuda"))
+    steps.fitting_columns.cache_clear()
+    assert found == columns
+
+
 def test_undefined_logits_stop_the_run_and_say_where():
     model = random_model("llama")
     with torch.no_grad():

@@ -22,6 +22,8 @@ QUERIES = 16
 ATTEND = {1: (128, 4, 2), 2: (64, 4, 2)}
 """Columns, warps and stages of a program of attention, by its heads: the fastest of a dozen such on
 one H200, for LLaMA-2-7B and Mistral-7B, and for Phi-2."""
+MORE_SHARED = 1.25
+"""Shared memory of a program of attention over that of its keys and values, at most."""
 PLACE_HEADS, GELU_TILE = 8, 1024
 
 
@@ -148,6 +150,9 @@ def attend(q: Tensor, rows: Rows, pool: Pool, *, visible: int, out: Tensor) -> T
         wide = 1 << ((together * size).bit_length() - 1)
         rest = max(16, power_of_two(together * size - wide)) if together * size > wide else 0
         columns, warps, stages = ATTEND[together]
+        columns = fitting_columns(
+            columns, column_bytes=together * size * q.element_size(), device=q.device
+        )
         _kernels().attend[(heads // together, len(q))](
             q, pool.keys, pool.values, pool.table, pool.table.stride(0), rows.position,
             rows.sequence, rows.shared, rows.shared_length, rows.first, rows.count, out,
@@ -166,6 +171,21 @@ def attend(q: Tensor, rows: Rows, pool: Pool, *, visible: int, out: Tensor) -> T
     )
     out.copy_(attended.flatten(1))
     return out
+
+
+@cache
+def fitting_columns(columns: int, *, column_bytes: int, device: torch.device) -> int:
+    """Return how many columns a program of attention reads at a time on this GPU.
+
+    Args:
+        columns: The most.
+        column_bytes: Bytes of one head's keys, or those of all heads of a program.
+        device: A GPU, whose programs keep keys and values, and a little more, in shared memory.
+    """
+    room = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    while columns > QUERIES and 2 * columns * column_bytes * MORE_SHARED > room:
+        columns //= 2
+    return columns
 
 
 @cache
