@@ -5,8 +5,6 @@ from numpy.typing import NDArray
 
 Indices = NDArray[np.int32]
 
-TOGETHER = 4
-"""Most neighbouring rows with the same shared columns that read them together."""
 TRASH = 0
 """The column that rows without a token write to; it belongs to nobody."""
 

@@ -79,11 +79,16 @@ def next_tokens(
     import torch
 
     scale = torch.where(greedy, 0.0, temperature.float())
-    kth = _kth_largest(logits, top_k=top_k, free=greedy, most=max_top_k)
+    restricts = (top_k > 0) & (top_k < logits.shape[1]) & ~greedy
+    top_k = torch.where(restricts, top_k, 0)
     if logits.is_cuda:
-        from .sampling_kernels import perturbed_argmax
+        from . import sampling_kernels as kernels
 
-        return perturbed_argmax(logits, kth=kth, scale=scale, keys=keys, positions=positions)
+        few = 0 < max_top_k <= kernels.MOST
+        kth = (kernels.kth_largest if few else _kth_largest)(logits, top_k, most=max_top_k)
+        noise = {"scale": scale, "keys": keys, "positions": positions}
+        return kernels.perturbed_argmax(logits, kth=kth, **noise)
+    kth = _kth_largest(logits, top_k, most=max_top_k)
     scores = logits.float()
     scores = scores.masked_fill(scores < kth[:, None], float("-inf"))
     noise = gumbel_noise(keys, positions, tokens=scores.shape[1])
@@ -91,10 +96,8 @@ def next_tokens(
     return torch.where(best.values.isfinite(), best.indices, UNDEFINED)
 
 
-def _kth_largest(
-    logits: torch.Tensor, *, top_k: torch.Tensor, free: torch.Tensor, most: int
-) -> torch.Tensor:
-    """Return the logit that a row's tokens must reach, (S,) float32: -infinity for all tokens."""
+def _kth_largest(logits: torch.Tensor, top_k: torch.Tensor, *, most: int) -> torch.Tensor:
+    """Return the logit that a row's tokens must reach, (S,) float32; -infinity where top_k is 0."""
     import torch
 
     none = torch.full(top_k.shape, float("-inf"), device=logits.device)
@@ -102,7 +105,7 @@ def _kth_largest(
         return none
     largest = logits.topk(min(most, logits.shape[1])).values
     kth = largest.gather(1, (top_k - 1).clamp(0, largest.shape[1] - 1)[:, None])[:, 0]
-    return torch.where((top_k > 0) & (top_k < logits.shape[1]) & ~free, kth.float(), none)
+    return torch.where(top_k > 0, kth.float(), none)
 
 
 def gumbel_noise(keys: torch.Tensor, positions: torch.Tensor, *, tokens: int) -> torch.Tensor:

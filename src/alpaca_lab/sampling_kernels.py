@@ -1,4 +1,4 @@
-"""The Triton kernels of `sampling`: noise and argmax of a whole vocabulary in one reading."""
+"""The Triton kernels of `sampling`: the k-th largest logit, and noise and argmax of them all."""
 
 import torch
 import triton
@@ -8,6 +8,32 @@ from triton.language.extra import libdevice
 
 TILE = 1024
 """Tokens that one program looks at."""
+MOST = 64
+"""Largest of a row that are found one after another; more are found faster by sorting."""
+
+
+def kth_largest(logits: Tensor, top_k: Tensor, *, most: int) -> Tensor:
+    """Return the k-th largest logit of each row, equals counted; -infinity where k is 0.
+
+    Args:
+        logits: (S, V), any float dtype.
+        top_k: (S,) int64, at most `most` and less than V.
+        most: Between 1 and `MOST`.
+
+    Returns:
+        (S,) float32; arbitrary where a logit is NaN.
+    """
+    rows, vocabulary = logits.shape
+    tiles = triton.cdiv(vocabulary, TILE)
+    largest = torch.empty(rows, tiles * most, dtype=torch.float32, device=logits.device)
+    kth = torch.empty(rows, dtype=torch.float32, device=logits.device)
+    _largest_of_tile[(rows, tiles)](
+        logits, logits.stride(0), top_k, largest, vocabulary, most, TILE, num_warps=1
+    )
+    _kth_of_row[(rows,)](
+        largest, top_k, kth, tiles * most, triton.next_power_of_2(tiles * most), num_warps=1
+    )
+    return kth
 
 
 def perturbed_argmax(
@@ -35,6 +61,37 @@ def perturbed_argmax(
     )
     _best_of_row[(rows,)](best, token, drawn, tiles, triton.next_power_of_2(tiles))
     return drawn
+
+
+@triton.jit
+def _largest_of_tile(
+    logits, stride, top_k, largest, vocabulary, MOST: tl.constexpr, TILE: tl.constexpr
+):
+    row, tile = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    if tl.load(top_k + row) == 0:
+        return
+    i = tl.arange(0, TILE)
+    at = tile * TILE + i
+    left = tl.load(logits + row * stride + at, mask=at < vocabulary, other=-float("inf"))
+    left = left.to(tl.float32)
+    for n in range(MOST):
+        best, place = tl.max(left, 0, return_indices=True)
+        tl.store(largest + (row * tl.num_programs(1) + tile) * MOST + n, best)
+        left = tl.where(i == place, -float("inf"), left)
+
+
+@triton.jit
+def _kth_of_row(largest, top_k, kth, count, COUNT: tl.constexpr):
+    row, i = tl.program_id(0).to(tl.int64), tl.arange(0, COUNT)
+    k = tl.load(top_k + row).to(tl.int32)
+    if k == 0:
+        tl.store(kth + row, -float("inf"))
+        return
+    left = tl.load(largest + row * count + i, mask=i < count, other=-float("inf"))
+    for _ in range(k - 1):
+        _, place = tl.max(left, 0, return_indices=True)
+        left = tl.where(i == place, -float("inf"), left)
+    tl.store(kth + row, tl.max(left, 0))
 
 
 @triton.jit

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import TOGETHER
-
 if TYPE_CHECKING:
     from .columns import Columns
     from .engine.rows import RowBuffer
@@ -40,7 +38,7 @@ class Text:
         sequences = np.full(len(tokens), self.sequence, np.int32)
         shared, length = self.shared, self.start
         if shared is None:  # some neighbours at a time share what they have read themselves
-            shared, length = self.sequence, positions - np.arange(len(tokens)) % TOGETHER
+            shared, length = self.sequence, positions - np.arange(len(tokens)) % batch.together
         batch.add(
             token=tokens,
             position=positions,

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..columns import Columns
+from ..packed.attention import Heads
 from ..sampling import next_tokens
 from .forward import KeyValues, forward_of
 from .rows import RowBuffer, Rows
+from .steps import neighbours
 
 SMALLEST = 16
 """Rows of the smallest step on a GPU: fewer take no less time."""
@@ -54,7 +56,8 @@ class Engine:
         self.pool = KeyValues.empty(model, columns=columns, table=table)
         self.last = torch.zeros(self.sequences + 1, dtype=torch.int32, device=model.device)
         """The token that each sequence drew last."""
-        self.batch = RowBuffer(rows, trash=self.sequences, device=model.device)
+        together = neighbours(Heads.of(model.config))
+        self.batch = RowBuffer(rows, together=together, trash=self.sequences, device=model.device)
         self.graphs = model.device.type == "cuda" and self.forward.is_static
         self.sizes = self._sizes()
         self.warm_up_s = 0.0

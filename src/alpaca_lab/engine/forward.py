@@ -17,7 +17,7 @@ from ..packed.attention import Heads
 from ..packed.blocks import Norm
 from ..packed.elementwise import gate
 from .rows import Rows
-from .steps import Angles, Pool, add_norm, attend, columns_of, gelu, place
+from .steps import Angles, Pool, add_norm, attend, columns_of, place
 
 
 class Forward(Protocol):
@@ -122,8 +122,8 @@ class _Place(NamedTuple):
     pool: Pool
     visible: int
 
-    def attend(self, qkv: Tensor, *, out: Tensor) -> Tensor:
-        q = place(qkv, self.rows, self.angles, self.heads, self.pool)
+    def attend(self, qkv: Tensor, *, out: Tensor, gelu: Tensor | None = None) -> Tensor:
+        q = place(qkv, self.rows, self.angles, self.heads, self.pool, gelu=gelu)
         return attend(q, self.rows, self.pool, visible=self.visible, out=out)
 
 
@@ -157,10 +157,8 @@ class _PhiBlock:
 
     def __call__(self, x: Tensor, delta: Tensor | None, at: _Place) -> Tensor:
         wide = self.into(add_norm(x, delta, self.input_norm))
-        inner = wide[:, at.heads.width :]
-        both = x.new_empty(len(x), self.split + inner.shape[1])
-        at.attend(wide, out=both[:, : self.split])
-        gelu(inner, out=both[:, self.split :])
+        both = x.new_empty(len(x), self.out.weight.shape[1])
+        at.attend(wide, out=both[:, : self.split], gelu=both[:, self.split :])
         return self.out(both)
 
 

@@ -30,16 +30,23 @@ def add_norm(
 
 @triton.jit
 def place(
-    qkv, qkv_row, cos, sin, position, column, q, keys, values,
+    qkv, qkv_row, cos, sin, position, column, q, keys, values, inner, inner_row, width,
     HQ: tl.constexpr, HKV: tl.constexpr, D: tl.constexpr, half,
     HEADS: tl.constexpr, HALF: tl.constexpr, REST: tl.constexpr,
+    TILES: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """Turn a row's queries and keys; write its keys and values to their column.
 
-    Grid: (rows, tiles of heads: queries, then keys, then values).
+    And to `inner`, GELU of `width` values that follow them. Grid: (rows, TILES tiles of heads:
+    queries, then keys, then values; after these, tiles of what follows).
     """
-    row = tl.program_id(0).to(tl.int64)
-    head = (tl.program_id(1) * HEADS + tl.arange(0, HEADS))[:, None]
+    row, tile = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    if tile >= TILES:
+        begin = (tile - TILES) * TILE
+        behind = qkv + row * qkv_row + (HQ + 2 * HKV) * D + begin
+        _gelu(behind, inner + row * inner_row + begin, width - begin, TILE)
+        return
+    head = (tile * HEADS + tl.arange(0, HEADS))[:, None]
     place_in_row = tl.load(position + row).to(tl.int64)
     home = tl.load(column + row).to(tl.int64) * HKV * D
     is_q = head < HQ
@@ -76,15 +83,14 @@ def place(
 
 
 @triton.jit
-def gelu(x, x_row, out, out_row, width, TILE: tl.constexpr):
-    """Write GELU in its tanh form. Grid: (rows, tiles of a row)."""
-    row = tl.program_id(0).to(tl.int64)
-    i = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    value = tl.load(x + row * x_row + i, mask=i < width, other=0.0).to(tl.float32)
+def _gelu(x, out, width, TILE: tl.constexpr):
+    """Write GELU of up to TILE values in its tanh form."""
+    i = tl.arange(0, TILE)
+    value = tl.load(x + i, mask=i < width, other=0.0).to(tl.float32)
     inner = 0.7978845608028654 * (value + 0.044715 * value * value * value)
     # tanh by exp, which overflows to the right limit on either side.
     tanh = 1 - 2 / (tl.exp(2 * inner) + 1)
-    tl.store(out + row * out_row + i, 0.5 * value * (1 + tanh), mask=i < width)
+    tl.store(out + i, 0.5 * value * (1 + tanh), mask=i < width)
 
 
 @triton.jit

@@ -7,8 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..columns import TOGETHER
-
 FIELDS = (
     "token", "position", "column", "sequence", "shared", "shared_length", "parent",
     "index", "top_k", "key_low", "key_high", "temperature", "score", "first", "count",
@@ -50,7 +48,7 @@ class Rows(NamedTuple):
     first: Tensor
     """Not of a row but of a group of neighbours with the same shared columns: its first row."""
     count: Tensor
-    """How many rows the group has, at most `TOGETHER`; 0 beyond the last group."""
+    """How many rows the group has; 0 beyond the last group."""
 
 
 class RowBuffer:
@@ -60,8 +58,16 @@ class RowBuffer:
     last step while the next is filled.
     """
 
-    def __init__(self, rows: int, *, trash: int, device: torch.device) -> None:
-        """Make room for `rows` rows; those not filled belong to the sequence `trash`."""
+    def __init__(self, rows: int, *, together: int, trash: int, device: torch.device) -> None:
+        """Make room for rows.
+
+        Args:
+            rows: Most rows of a step.
+            together: Most neighbours with the same shared columns that attend together.
+            trash: The sequence of rows that are not filled.
+            device: Where steps are computed.
+        """
+        self.together = together
         size, pinned = (len(FIELDS), rows), device.type == "cuda"
         self._hosts = [torch.zeros(size, dtype=torch.int32, pin_memory=pinned) for _ in range(2)]
         self._device = torch.zeros(size, dtype=torch.int32, device=device)
@@ -98,7 +104,7 @@ class RowBuffer:
         shared, lengths, position = (
             self._views[name][: self.filled] for name in ("shared", "shared_length", "position")
         )
-        first, count = groups(shared, lengths, position + 1 - lengths)
+        first, count = groups(shared, lengths, position + 1 - lengths, together=self.together)
         self._views["count"][:] = 0
         self._views["first"][: len(first)] = first
         self._views["count"][: len(first)] = count
@@ -129,20 +135,26 @@ class RowBuffer:
 
 
 def groups(
-    shared: NDArray[np.int32], lengths: NDArray[np.int32], own: NDArray[np.int32]
+    shared: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    own: NDArray[np.int32],
+    *,
+    together: int,
 ) -> tuple[NDArray, NDArray]:
     """Return the first row and the count of each group of neighbours that attend together.
 
-    They have the same shared columns, are at most `TOGETHER`, and have not many columns of their
+    They have the same shared columns, are at most `together`, and have not many columns of their
     own: a group is one program's work, and a step waits for the longest.
 
     Args:
         shared: (rows,) whose columns come before a row's own.
         lengths: (rows,) how many these are.
         own: (rows,) how many are a row's own.
+        together: Most rows of a group.
 
     Example:
-        >>> groups(np.array([7, 7, 7, 3]), np.array([5, 5, 5, 4]), np.array([20, 250, 30, 1]))
+        >>> own = np.array([20, 250, 30, 1])
+        >>> groups(np.array([7, 7, 7, 3]), np.array([5, 5, 5, 4]), own, together=4)
         (array([0, 2, 3]), array([2, 1, 1]))
     """
     rows = np.arange(len(shared))
@@ -151,7 +163,7 @@ def groups(
     before = np.cumsum(own) - own
     load = (before - before[_since(other)]) // LOAD
     other[1:] |= load[1:] != load[:-1]
-    first = np.flatnonzero((rows - _since(other)) % TOGETHER == 0)
+    first = np.flatnonzero((rows - _since(other)) % together == 0)
     return first, np.diff(np.append(first, len(rows)))
 
 

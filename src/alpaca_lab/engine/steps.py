@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..columns import TOGETHER
 from ..packed.attention import Heads
 from ..packed.blocks import Norm
 from ..packed.elementwise import power_of_two
@@ -19,6 +18,8 @@ from .rows import Rows
 
 QUERIES = 16
 """Least rows of a product on the GPU's matrix units: a group's queries are padded to it."""
+TOGETHER = 8
+"""Most neighbouring rows with the same shared columns that attend to them together."""
 ATTEND = {1: (128, 4, 2), 2: (64, 4, 2)}
 """Columns, warps and stages of a program of attention, by its heads: the fastest of a dozen such on
 one H200, for LLaMA-2-7B and Mistral-7B, and for Phi-2."""
@@ -62,15 +63,18 @@ def add_norm(x: Tensor, delta: Tensor | None, norm: Norm) -> Tensor:
     return norm(x)
 
 
-def place(qkv: Tensor, rows: Rows, angles: Angles, heads: Heads, pool: Pool) -> Tensor:
+def place(
+    qkv: Tensor, rows: Rows, angles: Angles, heads: Heads, pool: Pool, *, gelu: Tensor | None = None
+) -> Tensor:
     """Turn queries and keys, write keys and values to the rows' columns, return the queries.
 
     Args:
-        qkv: (rows, at least `heads.width`); what follows is not looked at.
+        qkv: (rows, `heads.width`), or more where `gelu` is given.
         rows: Where each row stands.
         angles: The turns.
         heads: How qkv is divided.
         pool: Takes keys and values.
+        gelu: Takes GELU, in its tanh form, of what follows in qkv; may be part of a wider tensor.
 
     Returns:
         (rows, query heads, size).
@@ -80,12 +84,15 @@ def place(qkv: Tensor, rows: Rows, angles: Angles, heads: Heads, pool: Pool) -> 
         q = qkv.new_empty(count, heads.queries, heads.size)
         rest = heads.size - 2 * half
         tiles = -(-(heads.queries + 2 * heads.keys) // PLACE_HEADS)
-        _kernels().place[(count, tiles)](
+        inner, more = (q, 0) if gelu is None else (gelu, gelu.shape[1])
+        _kernels().place[(count, tiles + -(-more // GELU_TILE))](
             qkv, qkv.stride(0), angles.cos, angles.sin, rows.position, rows.column, q, pool.keys,
-            pool.values, heads.queries, heads.keys, heads.size, half, PLACE_HEADS,
-            power_of_two(half), power_of_two(rest) if rest else 0,
+            pool.values, inner, inner.stride(0), more, heads.queries, heads.keys, heads.size, half,
+            PLACE_HEADS, power_of_two(half), power_of_two(rest) if rest else 0, tiles, GELU_TILE,
         )  # fmt: skip
         return q
+    if gelu is not None:
+        torch.ops.aten.gelu.out(qkv[:, heads.width :], approximate="tanh", out=gelu)
     divided = qkv[:, : heads.width].view(count, -1, heads.size)
     q, k, v = divided.split([heads.queries, heads.keys, heads.keys], dim=1)
     cos, sin = (part[rows.position][:, None] for part in angles)
@@ -100,17 +107,6 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = x[..., :half].float(), x[..., half : 2 * half].float()
     turned = first * cos - second * sin, second * cos + first * sin
     return torch.cat([*(part.to(x.dtype) for part in turned), x[..., 2 * half :]], dim=-1)
-
-
-def gelu(x: Tensor, *, out: Tensor) -> Tensor:
-    """Write GELU of x, (rows, n), in its tanh form, to `out`. Both may be part of more."""
-    if x.is_cuda:
-        rows, width = x.shape
-        _kernels().gelu[(rows, -(-width // GELU_TILE))](
-            x, x.stride(0), out, out.stride(0), width, GELU_TILE
-        )
-        return out
-    return torch.ops.aten.gelu.out(x, approximate="tanh", out=out)
 
 
 def columns_of(rows: Rows, table: Tensor, *, visible: int) -> tuple[Tensor, Tensor]:
@@ -144,20 +140,19 @@ def attend(q: Tensor, rows: Rows, pool: Pool, *, visible: int, out: Tensor) -> T
     heads, size = pool.keys.shape[1:]
     if q.is_cuda:
         group = q.shape[1] // heads
-        padded = power_of_two(group)
-        # Sizes such as 80 leave less idle side by side: 160 is 128 and 32.
-        together = 1 if size == power_of_two(size) or heads % 2 else 2
-        wide = 1 << ((together * size).bit_length() - 1)
-        rest = max(16, power_of_two(together * size - wide)) if together * size > wide else 0
-        columns, warps, stages = ATTEND[together]
+        padded, beside = power_of_two(group), heads_of_a_program(heads, size)
+        wide = 1 << ((beside * size).bit_length() - 1)
+        rest = max(16, power_of_two(beside * size - wide)) if beside * size > wide else 0
+        columns, warps, stages = ATTEND[beside]
         columns = fitting_columns(
-            columns, column_bytes=together * size * q.element_size(), device=q.device
+            columns, column_bytes=beside * size * q.element_size(), device=q.device
         )
-        _kernels().attend[(heads // together, len(q))](
+        together = neighbours(Heads(q.shape[1], heads, size))
+        _kernels().attend[(heads // beside, len(q))](
             q, pool.keys, pool.values, pool.table, pool.table.stride(0), rows.position,
             rows.sequence, rows.shared, rows.shared_length, rows.first, rows.count, out,
-            out.stride(0), size**-0.5, heads, group, padded, size, together, wide, rest, TOGETHER,
-            max(QUERIES, TOGETHER * padded * together), columns,
+            out.stride(0), size**-0.5, heads, group, padded, size, beside, wide, rest, together,
+            max(QUERIES, together * padded * beside), columns,
             num_warps=warps, num_stages=stages,
         )  # fmt: skip
         return out
@@ -171,6 +166,25 @@ def attend(q: Tensor, rows: Rows, pool: Pool, *, visible: int, out: Tensor) -> T
     )
     out.copy_(attended.flatten(1))
     return out
+
+
+def heads_of_a_program(heads: int, size: int) -> int:
+    """Return how many key heads a program of attention has.
+
+    Heads of a size such as 80 are two: side by side, at 160, they are 128 and 32.
+    """
+    return 1 if size == power_of_two(size) or heads % 2 else 2
+
+
+def neighbours(heads: Heads) -> int:
+    """Return how many rows of a group attend together at most: as many as fill a product.
+
+    Example:
+        >>> neighbours(Heads(queries=32, keys=8, size=128)), neighbours(Heads(32, 32, 80))
+        (4, 8)
+    """
+    queries = power_of_two(heads.queries // heads.keys) * heads_of_a_program(heads.keys, heads.size)
+    return max(1, min(TOGETHER, QUERIES // queries))
 
 
 @cache
