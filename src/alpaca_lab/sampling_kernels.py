@@ -8,7 +8,7 @@ from triton.language.extra import libdevice
 
 TILE = 1024
 """Tokens that one program looks at."""
-MOST = 64
+MOST = 32
 """Largest of a row that are found one after another; more are found faster by sorting."""
 
 
