@@ -336,6 +336,27 @@ def test_figure_is_a_png_and_needs_neither_a_limit_nor_a_speed(written, tmp_path
     assert (tmp_path / "bare" / "generate.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
+COMMITTED = BENCHMARKS.parent / "results" / "performance"
+TABLES = ("generate.csv", "generate_goals.csv", "generate.md", "generate_summary.md")
+
+
+def test_the_committed_tables_follow_from_the_committed_lines(tmp_path):
+    decoding_speed.write(tmp_path, decoding_speed.load())
+    for name in TABLES:
+        assert (tmp_path / name).read_text() == (COMMITTED / name).read_text(), name
+
+
+def test_the_readme_shows_the_committed_summary():
+    readme = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
+    assert (COMMITTED / "generate_summary.md").read_text(encoding="utf-8").strip() in readme
+
+
+def test_committed_predictions_are_within_a_tenth_of_what_was_measured():
+    runs = decoding_speed.once(decoding_speed.load())
+    assert set(runs["model"]) == {"llama-2-7b", "mistral-7b", "phi-2"}
+    assert runs["difference"].abs().max() < 0.1
+
+
 # The runs
 
 
