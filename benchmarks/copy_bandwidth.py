@@ -4,9 +4,10 @@ import argparse
 import json
 from statistics import median
 
+from gpu_clock import seconds_of
+
 SIZE = 2 * 2**30
 """Bytes copied at a time: many times what a GPU's caches hold."""
-WARM, TIMES = 3, 10
 
 
 def tb_s(seconds: float) -> float:
@@ -29,15 +30,7 @@ def measure() -> list[float]:
     torch.manual_seed(0)
     source = torch.randint(256, (SIZE,), device="cuda", dtype=torch.uint8)
     target = torch.empty_like(source)
-    seconds = []
-    for _ in range(WARM + TIMES):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        target.copy_(source)
-        end.record()
-        torch.cuda.synchronize()
-        seconds.append(start.elapsed_time(end) / 1e3)
-    return seconds[WARM:]
+    return seconds_of(lambda: target.copy_(source))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ import argparse
 import json
 from statistics import median
 
+from gpu_clock import seconds_of
+
 SIZE = 8192
-WARM, TIMES = 3, 10
 
 
 def tflops(seconds: float) -> float:
@@ -27,15 +28,7 @@ def measure() -> list[float]:
 
     torch.manual_seed(0)
     left, right = (torch.randn(SIZE, SIZE, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    seconds = []
-    for _ in range(WARM + TIMES):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        left @ right
-        end.record()
-        torch.cuda.synchronize()
-        seconds.append(start.elapsed_time(end) / 1e3)
-    return seconds[WARM:]
+    return seconds_of(lambda: left @ right)
 
 
 if __name__ == "__main__":

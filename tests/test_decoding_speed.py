@@ -501,6 +501,31 @@ def test_a_copy_reads_and_writes_its_bytes():
     assert load("copy_bandwidth").tb_s(0.001) == pytest.approx(4.294967296)
 
 
+def test_the_gpus_clock_counts_each_call_after_the_warm_ones(monkeypatch):
+    """A stand-in for a GPU on which the nth call takes n milliseconds."""
+    import torch
+
+    calls, clock = [], [0.0]
+
+    class Event:
+        def __init__(self, *, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = clock[0]
+
+        def elapsed_time(self, end):
+            return end.at - self.at
+
+    def work():
+        calls.append(None)
+        clock[0] += len(calls)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    assert load("gpu_clock").seconds_of(work) == pytest.approx([n / 1e3 for n in range(4, 14)])
+
+
 def test_draw_writes_the_tables_without_running_anything(tmp_path):
     raw = tmp_path / "generate.jsonl"
     raw.write_text("".join(json.dumps(line) + "\n" for line in rows()))

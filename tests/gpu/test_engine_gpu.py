@@ -143,10 +143,13 @@ def test_kth_largest_of_the_kernel_is_that_of_topk(dtype):
     assert torch.equal(found, sampling._kth_largest(logits, top_k, most=32))
 
 
-def test_memory_that_is_not_there_halves_slots_and_columns_and_changes_no_answer(
+def test_memory_that_is_not_there_halves_slots_and_columns_and_all_is_answered(
     small_study, monkeypatch
 ):
-    """The card is said to be larger than what this process may take of it."""
+    """The card is said to be larger than what this process may take of it.
+
+    In 16 bits another number of rows may turn an answer whose tokens lie close together.
+    """
     from dataclasses import replace
 
     from alpaca_lab import decoders, hardware
@@ -171,4 +174,5 @@ def test_memory_that_is_not_there_halves_slots_and_columns_and_changes_no_answer
         assert (halvings > 0) == (cap < 2)
     torch.cuda.set_per_process_memory_fraction(1.0)
     same = sum(found[20.0][key] == found[1.5][key] for key in found[20.0])
-    assert same >= 0.9 * len(jobs)  # in 16 bits a few may part
+    assert found[20.0].keys() == found[1.5].keys()
+    assert same >= 0.9 * len(jobs)

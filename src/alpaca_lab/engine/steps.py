@@ -19,7 +19,8 @@ from .rows import Rows
 QUERIES = 16
 """Least rows of a product on the GPU's matrix units: a group's queries are padded to it."""
 TOGETHER = 8
-"""Most neighbouring rows with the same shared columns that attend to them together."""
+"""Most neighbouring rows with the same shared columns that attend to them together: sixteen take
+longer, though a product has room for them."""
 ATTEND = {1: (128, 4, 2), 2: (64, 4, 2)}
 """Columns, warps and stages of a program of attention, by its heads: the fastest of a dozen such on
 one H200, for LLaMA-2-7B and Mistral-7B, and for Phi-2."""
@@ -177,7 +178,7 @@ def heads_of_a_program(heads: int, size: int) -> int:
 
 
 def neighbours(heads: Heads) -> int:
-    """Return how many rows of a group attend together at most: as many as fill a product.
+    """Return how many rows of a group attend together at most: as many as a product holds.
 
     Example:
         >>> neighbours(Heads(queries=32, keys=8, size=128)), neighbours(Heads(32, 32, 80))
