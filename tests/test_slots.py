@@ -397,7 +397,7 @@ def test_a_pool_beyond_the_kernels_counting_is_refused(llama):
     from alpaca_lab.engine.engine import Engine
 
     numbers = llama.config.num_key_value_heads * llama.config.head_dim
-    with pytest.raises(ValueError, match="too large"):
+    with pytest.raises(SettingError, match="too large; lower slots"):
         Engine(llama, rows=1, columns=2**31 // numbers)
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..config import require
 from ..packed.attention import Heads
 from ..packed.blocks import Norm
 from ..packed.elementwise import gate
@@ -42,12 +43,14 @@ class KeyValues(NamedTuple):
         """Return a pool of `columns` columns for a model of Transformers.
 
         Raises:
-            ValueError: If a layer's keys are too many numbers for the kernels, which count in
+            SettingError: If a layer's keys are too many numbers for the kernels, which count in
                 32 bits.
         """
         heads = Heads.of(model.config)
-        if columns * heads.keys * heads.size >= 2**31:
-            raise ValueError(f"a pool of {columns:,} columns is too large: take fewer slots")
+        require(
+            columns * heads.keys * heads.size < 2**31,
+            f"a pool of {columns:,} tokens is too large; lower slots or max_new_tokens",
+        )
 
         def layer() -> Tensor:
             # Zeros, not what the memory held: a hidden column weighs 0, but 0 times NaN is NaN.
