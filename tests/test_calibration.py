@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alpaca_lab import calibration
+from alpaca_lab import calibration, stats
 from alpaca_lab.calibration import Check, populations
 from alpaca_lab.calibration.registry import CHECKS, COVERAGE, EXACT
 from alpaca_lab.calibration.table import page
@@ -15,7 +15,14 @@ pytestmark = pytest.mark.calibration
 
 FOLDER = Path(__file__).parents[1] / "results" / "calibration"
 COMMITTED = pd.read_csv(FOLDER / "calibration.csv")
-LONG = ("corpus BLEU", "Krippendorff", "36", "n 500", "coverage: t interval, skewed scores, n 50")
+LONG = (
+    "corpus BLEU",
+    "Krippendorff",
+    "Spearman",
+    "36",
+    "n 500",
+    "coverage: t interval, skewed scores, n 50",
+)
 """Words of the checks that take more than two seconds each; all others are run again here."""
 QUICK = [check for check in CHECKS if not any(words in check.name for words in LONG)]
 
@@ -131,3 +138,12 @@ def test_bleu_sums_are_counts_that_answers_could_have():
     assert (total == np.maximum(length[..., None] - np.arange(4), 0)).all()
     assert (sums[:, :, 0, 9] == sums[:, :, 1, 9]).all()  # one reference for both settings
     assert correct[:, :, 1].sum() < correct[:, :, 0].sum()
+
+
+def test_grades_follow_the_measure_and_repeats_are_alike_in_both():
+    """Half of either's variance is the question's, less what rounding a grade takes."""
+    measure, grades = populations.graded(np.random.default_rng(4), 1, 100_000, 2)
+    assert set(np.unique(grades)) == {1, 2, 3, 4, 5}
+    assert stats.spearman(measure[0, :, 0], grades[0, :, 0]) == pytest.approx(0.5, abs=0.06)
+    assert np.corrcoef(measure[0].T)[0, 1] == pytest.approx(0.5, abs=0.01)
+    assert np.corrcoef(grades[0].T)[0, 1] == pytest.approx(0.45, abs=0.05)

@@ -199,6 +199,18 @@ def alpha_of_raters(rng: Generator, simulations: int, *, items: int, raters: int
     )
 
 
+def rank_correlation(rng: Generator, simulations: int, *, n: int, repeats: int) -> np.ndarray:
+    """Spearman's rho, about .5, of a measure and the grades 1-5 of repeated answers."""
+    measure, grades = populations.graded(rng, 1, MANY, 1)
+    truth = stats.spearman(measure.ravel(), grades.ravel())
+    questions = np.repeat(np.arange(n), repeats)
+    pairs = zip(*populations.graded(rng, simulations, n, repeats), strict=True)
+    return _covers(
+        (stats.spearman_interval(one.ravel(), other.ravel(), questions) for one, other in pairs),
+        truth,
+    )
+
+
 def _flipped(samples: np.ndarray) -> np.ndarray:
     return sign_flip_many(samples, flips=FLIPS) <= ALPHA
 

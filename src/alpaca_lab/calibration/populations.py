@@ -104,5 +104,18 @@ def ratings(rng: np.random.Generator, simulations: int, items: int, raters: int)
     return np.rint(3 + seen).clip(1, 5)
 
 
+def graded(
+    rng: np.random.Generator, simulations: int, n: int, repeats: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a measure of answers and grades 1-5 that follow it, both alike within a question.
+
+    Returns:
+        Normal values and whole numbers, each of shape (simulations, n, repeats).
+    """
+    measure = nested(rng, simulations, n, repeats, between=0.5)
+    rest = nested(rng, simulations, n, repeats, between=0.5)
+    return measure, np.rint(3 + 0.65 * measure + rest).clip(1, 5)
+
+
 def _rouge(latent: np.ndarray) -> np.ndarray:
     return np.interp(ndtr(latent), np.linspace(0, 1, len(ROUGE_QUANTILES)), ROUGE_QUANTILES)

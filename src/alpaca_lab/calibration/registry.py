@@ -113,6 +113,8 @@ CHECKS = (
            methods.wilson_shares, COVERAGE, simulations=10_000, n=30),
     _check("coverage: bootstrap over items, Krippendorff's alpha, 100 items x 3 raters",
            methods.alpha_of_raters, COVERAGE, items=100, raters=3),
+    _check("coverage: bootstrap over questions, Spearman's rho with grades 1-5, n 60 x 3",
+           methods.rank_correlation, COVERAGE, n=60, repeats=3),
     _check("power: a study planned for 80%, 3 repeats",
            methods.planned_study, POWER, simulations=10_000, effect=1.0, repeats=3),
     _control("false positives: t over rows, a quarter of the variance between questions, n 100 x 5",

@@ -100,8 +100,9 @@ NOTE = (
     "differences: exponential minus 1. ROUGE-L-shaped scores: 0-100, the quantiles of real answers "
     "(skew 1.7, ties at 0 and 100), correlated .66 within a question, a fifth of the answers the "
     "same in two settings. Corpus BLEU: n-gram counts of answers whose length and quality vary as "
-    "instruction answers' do. The rate's interval is Wilson's; for false discoveries, a mean of "
-    "shares, it is wider than need be."
+    "instruction answers' do. Spearman's rho: .5, half of what varies, in the measure and in what "
+    "else decides a grade, between questions. The rate's interval is Wilson's; for false "
+    "discoveries, a mean of shares, it is wider than need be."
 )
 
 

@@ -11,9 +11,12 @@ wrong was measured by simulation: results/calibration.
     families       many tests read together
     design         contrasts, A/A, and how many questions see an effect
     agreement      how far raters agree
+    association    how far two measures rank answers alike
+    preference     pairs that a judge decided: what can be seen, and the win rate at equal length
 """
 
 from .agreement import krippendorff_alpha, krippendorff_interval
+from .association import spearman, spearman_interval
 from .corpus import Statistic, approximate_randomisation_p, bootstrap_ci, bootstrap_difference
 from .design import (
     PlanRow,
@@ -26,6 +29,7 @@ from .design import (
 from .exchanges import EXACT_UP_TO
 from .families import benjamini_hochberg, holm
 from .intervals import Interval, cluster_means, paired_difference, t_interval, wilson
+from .preference import detectable_win_rate, length_controlled, length_controlled_interval
 from .significance import bootstrap_t_p, equivalence_p, sign_flip_p
 
 __all__ = [
@@ -39,15 +43,20 @@ __all__ = [
     "bootstrap_difference",
     "bootstrap_t_p",
     "cluster_means",
+    "detectable_win_rate",
     "equivalence_p",
     "holm",
     "krippendorff_alpha",
     "krippendorff_interval",
+    "length_controlled",
+    "length_controlled_interval",
     "linear_contrast",
     "minimum_detectable_effect",
     "paired_difference",
     "plan",
     "sign_flip_p",
+    "spearman",
+    "spearman_interval",
     "split_half",
     "t_interval",
     "variance_components",

@@ -1,5 +1,7 @@
 """What every function of this package asks of its arrays, and how it says no."""
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -53,6 +55,23 @@ def checked_pair(
             f"{theirs.shape}: both need the same questions in the same order"
         )
     return ours, theirs
+
+
+def cluster_index(clusters: Sequence[Hashable] | np.ndarray, rows: int) -> np.ndarray:
+    """Return which cluster each row belongs to, counted from 0 in the order of their labels.
+
+    Raises:
+        ValueError: If there is not one label per row, or only one cluster.
+    """
+    labels = np.asarray(clusters)
+    if labels.shape != (rows,):
+        raise ValueError(f"clusters: need one label per row, got {labels.shape} for {rows} rows")
+    index = np.unique(labels, return_inverse=True)[1]
+    if not index.any():
+        raise ValueError(
+            f"clusters: all {rows} rows are of one, and one has no interval; measure more questions"
+        )
+    return index
 
 
 def require_share(value: float, name: str) -> None:
