@@ -14,12 +14,15 @@ from alpaca_lab.config import ModelSpec, StudySpec, as_dict
 from alpaca_lab.metrics import BLEU_STATISTICS, SIGNATURES, chrf
 from alpaca_lab.store import CONTROL, Record, RecordError
 from alpaca_lab.sweep import cells
+from alpaca_lab.table_files import JUDGE
 
 QUESTIONS = 12
 GREEDY_SCORES = [10.0 + question for question in range(QUESTIONS)]
 HALF_RIGHT = (4, 3, 2, 1, 8, 6, 4, 2, 8, 8)  # half of the n-grams of each order match: BLEU 50
 ALIKE = chrf("some letters", reference="some letters")
 CONTROLS = ("empty", "copy", "other", "reference")
+ALWAYS = tuple(name for name in report.TABLES if name not in JUDGE)
+"""Tables of every study; a judge's are there if one was asked."""
 HOSTILE = "<script>alert(1)</script> $x$ </style> \x1b[31m"
 ENCODER = {"name": "some-encoder", "layer": 6, "sha256": "0" * 64, "rescaled": False}
 
@@ -182,6 +185,8 @@ def sketched(monkeypatch):
     """Figures are drawn for `built` alone: they take most of a build's seconds."""
     for name in ("axis", "main", "contrasts", "cost", "loss"):
         monkeypatch.setattr(report.figures, name, lambda *_, **__: b"\x89PNG")
+    for name in ("scores", "metrics"):
+        monkeypatch.setattr(report.human_figures, name, lambda *_, **__: b"\x89PNG")
 
 
 @pytest.fixture
@@ -479,7 +484,7 @@ def test_report_needs_no_torch():
 
 
 def test_every_table_is_written_as_csv_markdown_and_latex(built):
-    for name in report.TABLES:
+    for name in ALWAYS:
         folder = built.folder if name.startswith("performance/") else built.folder / "tables"
         written = {path.suffix for path in folder.glob(f"{name}.*")}
         assert written == ({".md", ".tex"} if name in report.SECONDARY else {".csv", ".md", ".tex"})
@@ -490,10 +495,10 @@ def test_report_page_holds_every_table_and_figure_and_escapes_every_text(tmp_pat
     record = fabricate(tmp_path, study=replace(STUDY, models=models), text=HOSTILE)
     report.build(record)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for name in report.TABLES:
+    for name in ALWAYS:
         anchor = name.replace("/", "-")
         assert f'<section id="{anchor}">' in page and f'href="#{anchor}"' in page
-    assert page.count('<img src="data:image/png;base64,') == 7
+    assert page.count('<img src="data:image/png;base64,') == 9
     assert "<script" not in page and "\x1b" not in page
     assert page.count("</style>") == 1
     assert "Alpha &lt;script&gt;alert(1)&lt;/script&gt; $x$ &lt;/style&gt; ␛[31m" in page

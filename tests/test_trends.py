@@ -31,7 +31,7 @@ def evidence(**cells):
     for cell in ("temperature=0.5", "temperature=1", "num_beams=2", "num_beams=4", "num_beams=8"):
         runs["alpha", cell] = run(cell, [10.0, 20.0, 30.0])
     runs |= {("alpha", name.replace("__", "=")): made for name, made in cells.items()}
-    return Evidence(spec=SPEC, runs=runs)
+    return Evidence(spec=SPEC, runs=runs, human={})
 
 
 def row(frame, **labels):
@@ -87,12 +87,12 @@ def many(values):
     ],
 )
 def test_verdict_follows_the_corrected_tests(values, verdict):
-    table = contrast_table(Evidence(spec=SPEC, runs=many(values)))
+    table = contrast_table(Evidence(spec=SPEC, runs=many(values), human={}))
     assert row(table, axis="temperature")["verdict"] == verdict
 
 
 def test_no_change_at_all_is_equivalent_and_not_an_error():
-    table = contrast_table(Evidence(spec=SPEC, runs=many([0.0] * 30)))
+    table = contrast_table(Evidence(spec=SPEC, runs=many([0.0] * 30), human={}))
     assert row(table, axis="temperature")["verdict"] == "equivalent"
 
 
@@ -112,6 +112,6 @@ def test_aa_compares_the_hottest_cell_with_itself():
 
 def test_aa_without_repeats_says_why_it_is_blank():
     spec = StudySpec(name="x", models=(MODEL,), temperatures=(), beams=(2,), top_ks=())
-    [(_, found)] = aa_table(Evidence(spec=spec, runs=evidence().runs)).iterrows()
+    [(_, found)] = aa_table(Evidence(spec=spec, runs=evidence().runs, human={})).iterrows()
     assert found["note"] == "no sampled setting has two repeats"
     assert pd.isna(found["p"])

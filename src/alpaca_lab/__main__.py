@@ -16,6 +16,8 @@ import typer
 from . import preflight as checks
 from . import profiles, study
 from .config import ROOT, SettingError, StudySpec, study_from_dict
+from .human.command import rate
+from .judge.command import judge
 from .processes import StageError, heed_one_interrupt
 from .progress import PIPE_VARIABLE, Bar
 from .store import RESULTS, Record, RecordError, read_json
@@ -247,6 +249,10 @@ def original(
     chosen = study_from_dict(record.index()["spec"])
     print(original_page.to_markdown(original_scores.repeat(chosen, record=record)))
     print(f"written to {record.folder / 'original'}")
+
+
+app.command()(rate)
+app.command()(judge)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import pandas as pd
 from .config import StudySpec
 from .store import Record, Run
 from .sweep import BASE, GREEDY
-from .tables import rounded
+from .table_files import rounded
 
 COLUMNS = (
     "model", "value", "check", "against", "n", "share", "bound", "max_difference",

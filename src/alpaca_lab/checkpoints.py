@@ -12,7 +12,8 @@ from .memory import Shape
 from .store import sha256_file
 
 HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
-             "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")  # fmt: skip
+             "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+             "chat_template.jinja")  # fmt: skip
 """All that is fetched of a hub repository: no pickled weights, no code."""
 
 

@@ -14,16 +14,23 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from . import check_tables, table_files, tables, training_tables, trends
+from . import check_tables, human_tables, table_files, tables, training_tables, trends
 from .config import ROOT, StudySpec, study_from_dict
+from .human.rubric import ACCEPTABILITY, PAIRWISE
+from .judge import people
+from .judge.record import Judged, shown
+from .judge.verdicts_table import agreement, judge_table
 from .pages import (
     figures,
+    human_figures,
     latex,
     markdown,
     readme,
     render,
     render_checks,
     render_cost,
+    render_human,
+    render_judge,
     render_training,
     render_trends,
     webpage,
@@ -37,8 +44,8 @@ from .table_files import SECONDARY, TABLES, TRAINING, from_csv, to_csv
 if TYPE_CHECKING:
     from IPython.display import HTML, Markdown
 
-FIGURES = {"performance/cost": "cost", "training": "loss"} | {
-    name: name for name in ("main", "contrasts", *AXES)
+FIGURES = {"performance/cost": "cost", "training": "loss", "human_pairs": "human"} | {
+    name: name for name in ("main", "contrasts", *AXES, "human_metrics")
 }
 """The figure that stands under a page."""
 
@@ -52,13 +59,15 @@ def build(record: Record) -> None:
     """
     evidence = tables.load(record)
     titles = _titles(evidence.spec)
-    texts = _score_texts(evidence) | _record_texts(record, evidence.spec)
+    texts = _texts(record, evidence)
     pages = _pages(texts, evidence)
     frames = {name: from_csv(text) for name, text in texts.items()}
     drawn = {axis: figures.axis(frames[axis], titles=titles) for axis in AXES} | {
         "main": figures.main(frames["main"], titles=titles),
         "contrasts": figures.contrasts(frames["contrasts"], titles=titles),
         "cost": figures.cost(frames["performance/cost"], titles=titles),
+        "human": human_figures.scores(frames["human"], frames["human_pairs"], titles=titles),
+        "human_metrics": human_figures.metrics(frames["human_metrics"]),
         "loss": _loss(record, titles),
     }
     _write(record, texts, pages)
@@ -94,7 +103,7 @@ def check(record: Record) -> list[str]:
             is not finetuned.
     """
     evidence = tables.load(record)
-    texts = _score_texts(evidence) | _record_texts(record, evidence.spec)
+    texts = _texts(record, evidence)
     files = _files(texts, _pages(texts, evidence))
     return [
         f"{name}.{ending}"
@@ -102,6 +111,19 @@ def check(record: Record) -> list[str]:
         if not (file := table_files.path(record, name, ending)).is_file()
         or file.read_bytes() != content.encode()
     ]
+
+
+def judge_page(record: Record) -> Page | None:
+    """Return the page of the judging that study.json names; None without one.
+
+    Raises:
+        RecordError: If the judging was changed, or a human rating is not valid.
+    """
+    judged = shown(record)
+    if judged is None:
+        return None
+    frames = {name: from_csv(text) for name, text in _judge_texts(judged, record).items()}
+    return _judge_page(frames, judged, _titles(study_from_dict(record.index()["spec"])))
 
 
 def read_table(record: Record, name: str) -> pd.DataFrame:
@@ -183,8 +205,20 @@ def _score_texts(evidence: tables.Evidence) -> dict[str, str]:
         "contrasts": trends.contrast_table(evidence),
         "aa": trends.aa_table(evidence),
         "performance/cost": tables.cost_table(evidence),
+        "human": human_tables.score_table(evidence.human[ACCEPTABILITY]),
+        "human_pairs": human_tables.pair_table(evidence.human[PAIRWISE]),
+        "human_metrics": human_tables.metric_table(evidence.human, evidence.runs),
+        "human_agreement": human_tables.agreement_table(evidence.human),
     }
     return {name: to_csv(frame) for name, frame in frames.items()}
+
+
+def _texts(record: Record, evidence: tables.Evidence) -> dict[str, str]:
+    return (
+        _score_texts(evidence)
+        | _judge_texts(evidence.judged, record)
+        | _record_texts(record, evidence.spec)
+    )
 
 
 def _record_texts(record: Record, spec: StudySpec) -> dict[str, str]:
@@ -218,13 +252,42 @@ def _pages(texts: Mapping[str, str], evidence: tables.Evidence) -> dict[str, Pag
         "aa": render_trends.aa(frames["aa"], provenance),
         "checks": render_checks.checks(frames["checks"], titles),
         "performance/cost": render_cost.cost(frames["performance/cost"], titles),
+        "human": render_human.scores(frames["human"], titles),
+        "human_pairs": render_human.pairs(frames["human_pairs"], titles),
+        "human_metrics": render_human.metrics(frames["human_metrics"], titles),
+        "human_agreement": render_human.agreement(frames["human_agreement"]),
         **_training_pages(texts, titles),
     }
+    if evidence.judged:
+        pages["judge"] = _judge_page(frames, evidence.judged, titles)
     for axis in AXES:
         pages[axis] = render.axis(frames[axis], frames["contrasts"], provenance)
     for name, axis in SECONDARY.items():
         pages[name] = render.secondary(frames[axis], provenance)
-    return {name: pages[name] for name in TABLES}
+    return {name: pages[name] for name in TABLES if name in pages}
+
+
+def _judge_texts(judged: Judged | None, record: Record) -> dict[str, str]:
+    if judged is None:
+        return {}
+    rated = people.ratings(record)
+    return {
+        "judge": to_csv(judge_table(judged.judgements)),
+        "judge_agreement": to_csv(agreement(judged.judgements, rated)),
+    }
+
+
+def _judge_page(
+    frames: Mapping[str, pd.DataFrame], judged: Judged, titles: Mapping[str, str]
+) -> Page:
+    return render_judge.judge(
+        frames["judge"],
+        frames["judge_agreement"],
+        titles,
+        name=judged.request["judge"]["source"],
+        recipe=judged.recipe,
+        runs=judged.request["runs"],
+    )
 
 
 def _tested(frames: Mapping[str, pd.DataFrame], column: str) -> int:
@@ -245,10 +308,8 @@ def _training_pages(texts: Mapping[str, str], titles: Mapping[str, str]) -> dict
 
 def _files(texts: Mapping[str, str], pages: Mapping[str, Page]) -> dict[tuple[str, str], str]:
     """Return the content of every file by (table, ending)."""
-    files = {}
+    files = {(name, "csv"): text for name, text in texts.items()}
     for name, page in pages.items():
-        if name in texts:
-            files[name, "csv"] = texts[name]
         files[name, "md"] = markdown.page(page)
         files[name, "tex"] = latex.page(page, label=name.replace("/", "-"))
     return files

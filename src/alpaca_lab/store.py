@@ -347,3 +347,17 @@ class Record:
     def figure(self, name: str) -> Path:
         """Path of a figure."""
         return self.folder / "figures" / f"{name}.png"
+
+    @property
+    def judgings(self) -> Path:
+        """Folder of what language models judged: one run's folder per judging."""
+        return self.folder / "judge"
+
+    def enter_judging(self, run_id: str) -> None:
+        """Enter in study.json which judging the tables show, in place of what stood there."""
+        with FileLock(self.folder / ".study.lock"):
+            self.write_index(self.index() | {"judging": run_id})
+
+    def human(self, mode: str) -> Path:
+        """Folder of what people rate, and of their ratings: plan, key, log."""
+        return self.folder / "human" / mode

@@ -17,8 +17,8 @@ from .store import OUTPUTS, Record
 def prepare(study: StudySpec, *, record: Record) -> data.Dataset:
     """Load and split the data; write what was found there, questions.jsonl and study.json.
 
-    A study.json of the same spec keeps its runs; one of another spec starts an empty table (the
-    runs themselves stay on disk, under their own fingerprints).
+    A study.json of the same spec keeps its runs and its judging; one of another spec starts an
+    empty table (both stay on disk, under their own fingerprints).
 
     Raises:
         SettingError: If the data cannot be had or a split comes out empty.
@@ -30,7 +30,8 @@ def prepare(study: StudySpec, *, record: Record) -> data.Dataset:
     same = all(known.get(name) == value for name, value in index.items())
     data_report.write(rows, record.folder / "data")
     record.write_questions(questions)
-    record.write_index({**index, "runs": known.get("runs", {}) if same else {}})
+    kept = {name: known[name] for name in ("runs", "judging") if same and name in known}
+    record.write_index({**index, "runs": {}, **kept})
     if len(questions) < study.questions:
         asked = f"{study.questions} questions asked for"
         print(f"{asked}, the test split has {len(questions)}: all are taken")

@@ -1,6 +1,7 @@
 """The written tables: their names, their places in a record, and their CSV, written and read."""
 
 import math
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -13,14 +14,27 @@ SECONDARY = {f"{axis}_secondary": axis for axis in AXES}
 """Pages without a CSV of their own: they show other metrics of an axis table."""
 TRAINING = ("training", "equal_treatment", "performance/training")
 """Tables of the finetunes, which need no answer."""
-TABLES = ("main", "contrasts", *AXES, "aa", "checks", "performance/cost", *TRAINING, *SECONDARY)
+HUMAN = ("human", "human_pairs", "human_metrics", "human_agreement")
+"""Tables of what people rated; without a row until someone does."""
+JUDGE = ("judge", "judge_agreement")
+"""What a language model judged, if one was asked; the second has a CSV alone."""
+TABLES = (
+    "main", "contrasts", *AXES, *HUMAN, *JUDGE, "aa", "checks", "performance/cost", *TRAINING,
+    *SECONDARY,
+)  # fmt: skip
 """Every page, in reading order."""
 WORDS = (
     "model", "axis", "value", "metric", "signature", "cell", "from", "to", "verdict", "run",
     "baseline", "note", "order", "template", "recipe", "layout", "halved_at_steps",
-    "check",
+    "check", "mode", "opponent",
 )  # fmt: skip
 """Columns that hold words: a run named 123456e78901 is not a number."""
+
+
+def rounded(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Round columns to six decimals, without -0.0: the same bytes wherever a table is rebuilt."""
+    names = list(columns)
+    return frame.assign(**(frame[names].astype(float).round(6) + 0.0).to_dict("series"))
 
 
 def to_csv(frame: pd.DataFrame) -> str:

@@ -3,19 +3,25 @@
 Nothing here reads an answer's text: all comes from the runs' scores.parquet and manifests.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from . import stats
+from . import human_tables, stats
 from .config import StudySpec, study_from_dict
 from .controls import COPY, EMPTY, OTHER, REFERENCE
 from .estimates import PRIMARY, Scored, by_cluster, correct, estimates
+from .human import values
+from .human.rubric import ACCEPTABILITY, MODES
+from .human.values import Collected
+from .judge.record import Judged, shown
+from .judge.verdicts_table import against_references
 from .nll import likelihoods
 from .store import CONTROL, MANIFEST, Record, RecordError
 from .sweep import AXES, BASE, GREEDY, Cell, cells
+from .table_files import rounded
 
 COLUMNS = (
     "model", "axis", "value", "metric", "n", "answers", "missing", "repeats",
@@ -39,6 +45,10 @@ class Evidence:
     spec: StudySpec
     runs: dict[tuple[str, str], Scored]
     """By model key and cell name."""
+    human: Mapping[str, Collected]
+    """What people rated, by mode."""
+    judged: Judged | None = None
+    """What a language model judged, if one was asked."""
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -50,8 +60,8 @@ def load(record: Record) -> Evidence:
     """Read every run that the tables need, each compared with its manifest's sha256 first.
 
     Raises:
-        RecordError: If a run is missing, not scored, or changed since it was sealed, or if two
-            runs were scored by different recipes.
+        RecordError: If a run is missing, not scored, or changed since it was sealed, if two runs
+            were scored by different recipes, or a human rating is not valid.
     """
     index = record.index()
     spec = study_from_dict(index["spec"])
@@ -78,7 +88,8 @@ def load(record: Record) -> Evidence:
             likelihood=run.likelihood(),
         )
     _refuse_mixed_recipes(runs)
-    return Evidence(spec=spec, runs=runs)
+    human = {mode: values.read(record, mode) for mode in MODES}
+    return Evidence(spec=spec, runs=runs, human=human, judged=shown(record))
 
 
 def _refuse_mixed_recipes(runs: dict[tuple[str, str], Scored]) -> None:
@@ -98,7 +109,7 @@ def main_table(evidence: Evidence) -> pd.DataFrame:
     Returns:
         Columns `COLUMNS`; `value` is "finetuned", "untuned" or one of `CONTROLS`. `delta` is the
         gain of a finetuned model over its untuned base; its p values are corrected over the
-        models. The metric "human" is blank until rated.
+        models. The metric "human", on 0-1, is blank until people have rated.
     """
     keys = [model.key for model in evidence.spec.models]
     rows = []
@@ -115,10 +126,23 @@ def main_table(evidence: Evidence) -> pd.DataFrame:
     for control, value in CONTROLS.items():
         run = evidence.runs[CONTROL, control]
         rows += estimates(run, model=CONTROL, axis="", value=value, repeats=1)
-    human = {"metric": "human", "n": 0, "answers": 0, "missing": 0, "note": "not collected"}
+    return _frame(rows + list(_opinions(rows, evidence)), evidence)
+
+
+def _opinions(rows: list[dict[str, Any]], evidence: Evidence) -> Iterator[dict[str, Any]]:
+    """What people think of each row of the main table and, apart from it, what a judge does.
+
+    Blank, and said to be, where nobody has rated it; the judge has rows where one was asked.
+    """
+    cells = {"finetuned": GREEDY, "untuned": BASE} | {name: cell for cell, name in CONTROLS.items()}
+    judged = against_references(evidence.judged) if evidence.judged else None
     identity = ("model", "axis", "value", "repeats", "run", "baseline")
     entries = {(row["model"], row["value"]): {name: row[name] for name in identity} for row in rows}
-    return _frame(rows + [entry | human for entry in entries.values()], evidence)
+    for (model, value), entry in entries.items():
+        summary = human_tables.summary(evidence.human[ACCEPTABILITY], model, cells[value])
+        yield entry | summary | {"metric": "human", "missing": summary["skipped"]}
+        if judged is not None and value != CONTROLS[REFERENCE]:
+            yield entry | {"metric": "judge"} | judged[model, cells[value]]
 
 
 def axis_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
@@ -186,12 +210,8 @@ def _quality(scored: Scored) -> dict[str, float | None]:
 
 def _frame(rows: list[dict[str, Any]], evidence: Evidence) -> pd.DataFrame:
     # `load` refuses runs whose signatures differ, so any of them speaks for all.
-    signatures = next(iter(evidence.runs.values())).manifest["signatures"]
+    signatures = dict(next(iter(evidence.runs.values())).manifest["signatures"])
+    if evidence.judged:
+        signatures["judge"] = evidence.judged.recipe
     signed = [row | {"signature": signatures.get(row["metric"], "")} for row in rows]
     return rounded(pd.DataFrame(signed, columns=list(COLUMNS)), FLOATS)
-
-
-def rounded(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Round columns to six decimals, without -0.0: the same bytes wherever a table is rebuilt."""
-    names = list(columns)
-    return frame.assign(**(frame[names].astype(float).round(6) + 0.0).to_dict("series"))

@@ -14,7 +14,8 @@ import pandas as pd
 from . import stats
 from .estimates import PRIMARY, Scored, by_cluster
 from .sweep import AXES, GREEDY, Cell
-from .tables import Evidence, rounded
+from .table_files import rounded
+from .tables import Evidence
 
 MARGIN = 1.0
 """Points of ROUGE-L within which a change is called none: fixed in advance."""

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ..estimates import EXPLORATORY, OWN_WORDS, PRIMARY, RESCALED
+from ..human_tables import NOT_COLLECTED
 from . import verdicts
 from .page import BLANK, Page, count, interval, number, p_value
 from .provenance import Provenance, runs
@@ -37,8 +38,10 @@ SURPRISE = (
 
 def main(frame: pd.DataFrame, provenance: Provenance) -> Page:
     """Return the main page: finetuned and untuned models between floors and ceiling."""
+    is_judged = "judge" in set(frame["metric"])
     header = (
         "Model", *(METRICS[metric] for metric in MAIN_SCORES), "Human (0-1)",
+        *([f"{METRICS['judge']} (0-1)"] if is_judged else []),
         "gain over untuned, ROUGE-L; p (Holm)", "n", "length ratio",
         *(METRICS[metric] for metric in SURPRISES),
     )  # fmt: skip
@@ -49,7 +52,8 @@ def main(frame: pd.DataFrame, provenance: Provenance) -> Page:
             (
                 provenance.name(model, value, between="\n"),
                 *(_score(entries[metric]) for metric in MAIN_SCORES),
-                human["note"].replace(" ", "\n") if pd.isna(human["mean"]) else _score(human),
+                _score(human) if pd.notna(human["mean"]) else NOT_COLLECTED.replace(" ", "\n"),
+                *([_score(entries["judge"]) if "judge" in entries else BLANK] if is_judged else []),
                 _moved(primary, primary["p_holm"]),
                 count(primary["n"]),
                 _mean(entries, "length_ratio"),
@@ -68,7 +72,12 @@ def main(frame: pd.DataFrame, provenance: Provenance) -> Page:
             verdicts.floors(frame, provenance.titles),
             "One finetune per model: a claim is about that checkpoint.",
         ),
-        notes=(SCALE + LENGTH + " p: sign-flip test, corrected over the models.", SURPRISE),
+        notes=(
+            SCALE + LENGTH + " p: sign-flip test, corrected over the models.",
+            _people(frame),
+            _judge(frame) if is_judged else "",
+            SURPRISE,
+        ),
     )
 
 
@@ -191,6 +200,32 @@ def _rows(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], dict[str, pd.S
     """Yield ((model, value), {metric: entry}) in the order of the frame."""
     for labels, rows in frame.groupby(["model", "value"], sort=False):
         yield labels, {row["metric"]: row for _, row in rows.iterrows()}
+
+
+def _people(frame: pd.DataFrame) -> str:
+    """Return what the Human column rests on, or why ratings that exist are not in it."""
+    rows = frame[frame["metric"] == "human"]
+    noted = [note for note in dict.fromkeys(rows["note"]) if note not in ("", NOT_COLLECTED)]
+    because = f" {'; '.join(noted).capitalize()}." if noted else ""
+    if rows["mean"].isna().all():
+        return because.strip()
+    return (
+        "Human: how acceptable people find the answers, rated blind, on 0-1 with 95% t intervals "
+        f"over {count(rows['n'].min())} to {count(rows['n'].max())} questions; the page human has "
+        f"the raters.{because}"
+    )
+
+
+def _judge(frame: pd.DataFrame) -> str:
+    """Return what the judge's column is, and that it is no human score."""
+    rows = frame[frame["metric"] == "judge"]
+    noted = "; ".join(note for note in dict.fromkeys(rows["note"]) if note)
+    name = rows["signature"].iloc[0].split("|")[1]
+    return (
+        f"LLM judge: how often the model {name} prefers the answer to the reference, asked in both "
+        "orders, at whatever length; 0.5 is as good as the reference. No human score, and never "
+        f"merged with it; the page judge says what it is worth.{f' {noted}.' if noted else ''}"
+    )
 
 
 def _mean(entries: Mapping[str, pd.Series], metric: str, *, scale: float = 1) -> str:

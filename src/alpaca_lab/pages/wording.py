@@ -12,6 +12,7 @@ METRICS = {
     "rouge2": "ROUGE-2",
     "rougeLsum": "ROUGE-Lsum",
     "human": "Human",
+    "judge": "LLM judge (a model)",
     "nll": "NLL",
     "bits_per_character": "bits / char",
     "length_ratio": "length ratio",
