@@ -171,8 +171,8 @@ def test_side_that_draws_raters_is_shown(record):
     draw.write(record, mode="pairwise", questions=12, settings="base", raters="anna")
     rate_synthetically(record, "anna", lambda item: 1, mode="pairwise")
     row = row_of(human_tables.agreement_table(both(record)), mode="pairwise")
-    assert row["left"] == 1 and row["decided"] == 24
-    # Sides are balanced, so a rater who always takes the left favours nobody.
+    assert row["first"] == 1 and row["decided"] == 24
+    # Sides are balanced, so a rater who always takes A favours nobody.
     assert human_tables.pair_table(collected(record, "pairwise"))["win_rate"].tolist() == [0.5, 0.5]
 
 

@@ -33,7 +33,7 @@ PAIR_COLUMNS = (
 )  # fmt: skip
 AGREEMENT_COLUMNS = (
     "mode", "answers", "ratings", "raters", "alpha", "ci_low", "ci_high", "same", "decided",
-    "left", "left_low", "left_high", "note",
+    "first", "first_low", "first_high", "note",
 )  # fmt: skip
 METRIC_COLUMNS = (
     "mode", "model", "metric", "n", "answers", "rho", "ci_low", "ci_high", "signature", "note",
@@ -136,13 +136,13 @@ _OUTCOMES = (("won", 1.0), ("equal", 0.5), ("lost", 0.0))
 
 
 def agreement_table(collected: Mapping[str, Collected]) -> pd.DataFrame:
-    """Return one row per mode: how far raters agree, and whether the left side draws them.
+    """Return one row per mode: how far raters agree, and whether answer A draws them.
 
     Returns:
         Columns `AGREEMENT_COLUMNS`. `alpha` is Krippendorff's for ordinal ratings, over answers
         with two ratings or more, with a bootstrap interval over answers; `same` is the share of
-        pairs of ratings of one answer that are equal. In pairs, `left` is the share of decided
-        ratings that went to the left answer, with Wilson's interval over questions.
+        pairs of ratings of one answer that are equal. In pairs, `first` is the share of decided
+        ratings that went to answer A, with Wilson's interval over questions.
     """
     rows = []
     for mode in MODES:
@@ -157,7 +157,7 @@ def agreement_table(collected: Mapping[str, Collected]) -> pd.DataFrame:
             "raters": int(several.notna().any().sum()),
         }
         rows.append(row | _alpha(several, _why_none(collected[mode])) | _sides(mode, rated))
-    numbers = ("alpha", "ci_low", "ci_high", "same", "left", "left_low", "left_high")
+    numbers = ("alpha", "ci_low", "ci_high", "same", "first", "first_low", "first_high")
     return rounded(_frame(rows, AGREEMENT_COLUMNS), numbers)
 
 
@@ -275,13 +275,13 @@ def _sides(mode: str, rated: pd.DataFrame) -> dict[str, Any]:
     decided = rated[rated["value"] != 0.5]
     if mode != PAIRWISE or decided.empty:
         return {}
-    left = (decided["score"] < 2).groupby(decided["cluster"]).mean()
-    found = stats.wilson(float(left.sum()), len(left))
+    first = (decided["score"] < 2).groupby(decided["cluster"]).mean()
+    found = stats.wilson(float(first.sum()), len(first))
     return {
         "decided": len(decided),
-        "left": found.mean,
-        "left_low": found.low,
-        "left_high": found.high,
+        "first": found.mean,
+        "first_low": found.low,
+        "first_high": found.high,
     }
 
 

@@ -18,7 +18,7 @@ class Shown:
     question: tuple[tuple[str, str], ...]
     """Instruction, and Input where there is one."""
     answers: tuple[tuple[str, str], ...]
-    """One, or the left one and the right one."""
+    """One; or two, A and B: side by side where there is room, else one above the other."""
 
 
 class Texts:
@@ -52,7 +52,7 @@ class Texts:
             answers.append(self._text(item, item.opponent, 0, item.opponent_sha256))
             if item.opponent_left:
                 answers.reverse()
-        labels = ("Left", "Right") if item.opponent else ("Answer",)
+        labels = ("Answer A", "Answer B") if item.opponent else ("Answer",)
         return Shown(question=tuple(question), answers=tuple(zip(labels, answers, strict=True)))
 
     def _text(self, item: Item, run_id: str, repeat: int, text_sha256: str) -> str:

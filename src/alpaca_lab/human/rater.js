@@ -17,9 +17,14 @@ function make(tag, name, text = "") {
   return node;
 }
 
+/** Keep Jupyter's shortcuts off a node that can have the focus: it hears keys before they get here,
+ * and looks for this from the focused node upwards, only as far as a selector of its own matches. */
+const shield = (node) => node.setAttribute("data-lm-suppress-shortcuts", "true");
+
 function button(name, text, { key, detail = "", press }) {
   const node = make("button", `alpaca-button ${name}`);
   node.type = "button";
+  shield(node);
   node.setAttribute("aria-keyshortcuts", key);
   const sign = make("kbd", "alpaca-key", key);
   sign.setAttribute("aria-hidden", "true");
@@ -94,7 +99,7 @@ function render({ model, el }) {
   root.tabIndex = 0;
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Blind rater");
-  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab hears keys before they get here
+  shield(root);
 
   const top = make("header", "alpaca-top");
   const bar = make("div", "alpaca-bar");
@@ -159,7 +164,9 @@ function render({ model, el }) {
     for (const { heading, text } of parts) {
       list.append(make("dt", "alpaca-heading", heading), make("dd", "alpaca-rule", text));
     }
-    rubric.replaceChildren(make("summary", "alpaca-summary", "How to rate"), list);
+    const summary = make("summary", "alpaca-summary", "How to rate");
+    shield(summary);
+    rubric.replaceChildren(summary, list);
     rubric.hidden = !parts.length;
   }
 

@@ -110,11 +110,11 @@ RUBRICS = {
             *SHARED,
         ),
         levels=(
-            Level(label="Left, clearly", detail="the left answer is clearly better"),
-            Level(label="Left, slightly", detail="the left answer is slightly better"),
+            Level(label="A, clearly", detail="answer A is clearly better"),
+            Level(label="A, slightly", detail="answer A is slightly better"),
             Level(label="Equal", detail="equally good, or equally bad"),
-            Level(label="Right, slightly", detail="the right answer is slightly better"),
-            Level(label="Right, clearly", detail="the right answer is clearly better"),
+            Level(label="B, slightly", detail="answer B is slightly better"),
+            Level(label="B, clearly", detail="answer B is clearly better"),
         ),
     ),
 }

@@ -18,7 +18,7 @@ from .ratings import RATED, SKIPPED, Entry
 from .rubric import TOP
 
 ASKED = ("rater", "item", "instruction", "input")
-ANSWERS = {False: ("answer",), True: ("left", "right")}
+ANSWERS = {False: ("answer",), True: ("answer_a", "answer_b")}
 FILLED = ("level", "reason")
 LEVEL = re.compile(r"([1-5])(\.0+)?")
 """A spreadsheet may write 4 as 4.0."""

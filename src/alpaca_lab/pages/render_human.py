@@ -166,15 +166,15 @@ def agreement(frame: pd.DataFrame) -> Page:
         title="How far raters agree",
         header=(
             "What", "Krippendorff's alpha", "the same level", "rated by several", "ratings",
-            "raters", "left preferred",
+            "raters", "answer A preferred",
         ),
         rows=tuple(rows),
         reading=(tuple(_agreed(row) for _, row in frame.iterrows()),),
         notes=(
             "Alpha, ordinal: 1 is perfect agreement, 0 what chance gives; 95% bootstrap interval "
-            "over answers. Left preferred: share of decided pairs in which the left answer won, "
-            "with Wilson's interval over questions; sides are balanced, so that a leaning to one "
-            "costs precision but favours nobody.",
+            "over answers. Answer A preferred: share of decided pairs in which it won, with "
+            "Wilson's interval over questions; setting and greedy are A equally often, so that a "
+            "leaning to A costs precision but favours nobody.",
         ),
     )  # fmt: skip
 
@@ -267,9 +267,9 @@ def _agreed(row: pd.Series) -> str:
 
 
 def _percents(row: pd.Series) -> str:
-    if pd.isna(row["left"]):
+    if pd.isna(row["first"]):
         return BLANK
-    return f"{row['left']:.0%} [{row['left_low']:.0%}, {row['left_high']:.0%}]"
+    return f"{row['first']:.0%} [{row['first_low']:.0%}, {row['first_high']:.0%}]"
 
 
 def _blanks(frame: pd.DataFrame, titles: Titles) -> tuple[str, ...]:
