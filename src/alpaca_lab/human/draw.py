@@ -104,9 +104,11 @@ def _refuse(
         raise SettingError(f"overlap: need a share from 0 to 1, got {overlap}")
     if mode == PAIRWISE and GREEDY in names:
         raise SettingError("settings: greedy is what the others are compared with; leave it out")
+    if not raters:
+        raise SettingError("raters: name who rates, such as anna,ben")
     for kind, values in (("raters", raters), ("settings", names)):
-        if len(set(values)) != len(values) or not values:
-            raise SettingError(f"{kind}: name each once, got {', '.join(values) or 'none'}")
+        if len(set(values)) != len(values):
+            raise SettingError(f"{kind}: name each once, got {', '.join(values)}")
     for rater in raters:
         if not RATER.fullmatch(rater):
             raise SettingError(

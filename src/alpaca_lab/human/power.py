@@ -79,7 +79,8 @@ def _overlap(plan: Plan) -> str:
         return "One rater: nobody can say how far others would agree. Two or more are better."
     if len(shared) < 2:
         return "Hardly anything is rated twice: raise the overlap, or agreement stays unknown."
-    return f"Agreement will be measured on {len(shared)} that all {len(plan.raters)} raters rate."
+    things = "pairs" if plan.mode == PAIRWISE else "answers"
+    return f"Agreement will be measured on the {len(shared)} {things} that every rater rates."
 
 
 def _planned(plan: Plan) -> list[int]:

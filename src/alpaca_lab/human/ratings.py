@@ -52,7 +52,7 @@ class Entry:
             self.time, self.rater, self.item, self.action,
             "" if self.score is None else self.score,
             "" if self.seconds is None else f"{self.seconds:.1f}",
-            " ".join(self.reason.split())[:LONGEST_REASON],
+            _one_line(self.reason),
         )  # fmt: skip
         csv.writer(text, lineterminator="\n").writerow(values)
         return text.getvalue()
@@ -285,4 +285,8 @@ def _seconds(text: str, where: str) -> float | None:
 def _reason(row: dict[str, str], where: str) -> str:
     if row["action"] == SKIPPED and not row["reason"].strip():
         raise RecordError(f"{where}: a skipped item needs a reason")
-    return row["reason"]
+    return _one_line(row["reason"])
+
+
+def _one_line(reason: str) -> str:
+    return " ".join(reason.split())[:LONGEST_REASON]

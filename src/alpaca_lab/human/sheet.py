@@ -141,6 +141,8 @@ def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
         raise RecordError(f"no such file: {file}") from None
     except UnicodeDecodeError:
         raise RecordError(f"{file} is not UTF-8 text; save it as CSV in UTF-8") from None
+    if not text.strip():
+        raise RecordError(f"{file} is empty")
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)  # a spreadsheet writes what its country does
     try:
