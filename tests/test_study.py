@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from alpaca_lab import progress, report, study
+from alpaca_lab.config import ROOT
 from alpaca_lab.processes import StageError
 from alpaca_lab.profiles import configure
 from alpaca_lab.store import CONTROL, RESULTS, Record
@@ -49,8 +51,6 @@ def unbroken():
 
 
 def remove(name):
-    import shutil
-
     shutil.rmtree(RESULTS / name, ignore_errors=True)
 
 
@@ -61,7 +61,8 @@ def tables(record):
 def test_one_command_leaves_tables_figures_and_sealed_runs(unbroken):
     assert {"main.md", "temperature.csv", "num_beams.md", "top_k.csv"} <= set(tables(unbroken))
     assert {path.stem for path in (unbroken.folder / "figures").iterdir()} == {
-        "main", "temperature", "num_beams", "top_k", "contrasts", "cost", "loss",
+        "main", "temperature", "num_beams", "top_k", "contrasts", "cost", "loss", "human",
+        "human_metrics",
     }  # fmt: skip
     assert (unbroken.folder / "report.html").is_file()
     assert (unbroken.folder / "data" / "manifest.json").is_file()
@@ -74,6 +75,26 @@ def test_one_command_leaves_tables_figures_and_sealed_runs(unbroken):
 def test_tables_follow_from_the_rows(unbroken):
     done = subprocess.run(lab("report", "--name", unbroken.folder.name, "--check"), timeout=120)
     assert done.returncode == 0
+
+
+@pytest.mark.notebook
+def test_notebook_of_the_human_score_runs_before_anyone_has_rated(unbroken, tmp_path):
+    from papermill import execute_notebook
+
+    notebook = ROOT / "notebooks" / "04_human_eval.ipynb"
+    asked = {"NAME": unbroken.folder.name, "QUESTIONS": 3}
+    try:
+        run = execute_notebook(
+            notebook, tmp_path / "04.ipynb", asked, kernel_name="python3", cwd=notebook.parent,
+            progress_bar=False,
+        )  # fmt: skip
+        said = [str(out) for cell in run.cells for out in cell.get("outputs", [])]
+        assert any("Rater of anna: 6 of 6 answers to rate" in text for text in said)
+        assert any("not<br>collected" in text for text in said)
+        assert not (unbroken.human("acceptability") / "ratings.csv").exists()
+    finally:
+        shutil.rmtree(unbroken.folder / "human")
+        report.build(unbroken)
 
 
 def test_edited_table_is_caught(unbroken):
