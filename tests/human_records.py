@@ -4,6 +4,7 @@ No person rated any of this. Ratings that a test makes up are called synthetic w
 """
 
 import hashlib
+import shutil
 
 import pandas as pd
 
@@ -109,6 +110,15 @@ def fabricate(folder, *, study=STUDY, failed=(), text_of=text_of, cluster_of=lam
         index["runs"].setdefault(model, {})[cell] = run.id
     record.write_index(index)
     return record
+
+
+def borrow(record, folder):
+    """A record of its own over the runs of another, which a test may read and never change."""
+    folder.mkdir()
+    for name in ("study.json", "questions.jsonl"):
+        shutil.copy(record.folder / name, folder)
+    (folder / "runs").symlink_to(record.folder / "runs", target_is_directory=True)
+    return Record(folder)
 
 
 def secrets_of(record):

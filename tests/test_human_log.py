@@ -372,8 +372,9 @@ def test_answer_that_the_study_lost_is_one_sentence(record):
     session = Session(record, "anna")
     item = session.plan.items[session.current]
     shutil.rmtree(record.run(item.run).folder)
-    with pytest.raises(RecordError, match="run the study again"):
+    with pytest.raises(RecordError, match="run the study again") as refused:
         session.screen()
+    assert item.run not in str(refused.value)
 
 
 def test_columns_are_those_of_an_entry():

@@ -281,6 +281,7 @@ def test_a_double_click_and_a_held_key_rate_one_answer(start):
     work = start()
     work.choices.nth(3).dblclick()
     work.shows(1)
+    assert work.root.locator(".alpaca-problem").is_hidden()  # the second click was not even sent
     work.focus()
     work.page.keyboard.down("2")
     work.shows(2)

@@ -10,8 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import Any
 
 from ..config import SettingError, study_from_dict
 from ..controls import ANSWERS as CONTROLS
@@ -23,6 +22,9 @@ from . import ratings
 from .plan import Item, Plan, Stratum
 from .rubric import ACCEPTABILITY, PAIRWISE, RUBRICS
 
+Row = dict[str, Any]
+FACTS = ("id", "cluster", "repeat", "status", "text_sha256")
+"""What is read of a row of scores."""
 ANSWERED = ("ok", EMPTY)
 RATER = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 """A rater's name: a pseudonym will do, and it is all that is recorded of a person."""
@@ -210,9 +212,9 @@ class _Draw:
         theirs = self._answers(model, GREEDY) if self.mode == PAIRWISE else None
         items, pool, failed, identical = [], 0, 0, 0
         for question in self._ranked():
-            rows = ours.loc[[question]]
-            row = rows.iloc[_number(self.seed, "repeat", question, model, cell) % len(rows)]
-            opponent = theirs.loc[question] if theirs is not None else None
+            rows = ours[question]
+            row = rows[_number(self.seed, "repeat", question, model, cell) % len(rows)]
+            opponent = theirs[question][0] if theirs is not None else None
             both = [side for side in (row, opponent) if side is not None]
             if any(side["status"] not in ANSWERED for side in both):
                 failed += 1
@@ -228,7 +230,8 @@ class _Draw:
         )  # fmt: skip
         return stratum, items
 
-    def _answers(self, model: str, cell: str) -> pd.DataFrame:
+    def _answers(self, model: str, cell: str) -> dict[str, list[Row]]:
+        """What a run's scores say of its answers, by question."""
         run_id = self.record.index()["runs"].get(model, {}).get(cell)
         run = self.record.run(run_id) if run_id else None
         if run is None or not run.is_sealed:
@@ -236,23 +239,23 @@ class _Draw:
                 f"{cell} of {model} is not scored in {self.record.folder}; run the study first"
             )
         run.verify()
-        scores = run.scores().assign(run=run_id).set_index("id", drop=False)
-        if set(self._ranked()) - set(scores.index):
+        answers: dict[str, list[Row]] = {}
+        for row in run.scores()[list(FACTS)].assign(run=run_id).to_dict("records"):
+            answers.setdefault(row["id"], []).append(row)
+        if set(self._ranked()) - set(answers):
             raise RecordError(
                 f"{cell} of {model} does not answer every question in {self.record.folder}; run "
                 "the study again"
             )
-        return scores.sort_index()
+        return answers
 
-    def _item(
-        self, row: pd.Series, opponent: pd.Series | None, model: str, cell: str, place: int
-    ) -> Item:
+    def _item(self, row: Row, opponent: Row | None, model: str, cell: str, place: int) -> Item:
         facts = {
             "question": row["id"],
             "cluster": row["cluster"],
             "model": model,
             "cell": cell,
-            "repeat": int(row["repeat"]),
+            "repeat": row["repeat"],
             "run": row["run"],
             "text_sha256": row["text_sha256"],
         }
@@ -268,10 +271,10 @@ class _Draw:
         return Item(id=f"i{name.hexdigest()[:11]}", **facts)
 
 
-def _alike(one: pd.Series, other: pd.Series) -> bool:
+def _alike(one: Row, other: Row) -> bool:
     """Return True when two answers are the same text to a reader: blank is blank."""
     blank = one["status"] == other["status"] == EMPTY
-    return bool(blank or one["text_sha256"] == other["text_sha256"])
+    return blank or one["text_sha256"] == other["text_sha256"]
 
 
 def shared(plan: Plan) -> Iterator[str]:

@@ -57,8 +57,15 @@ class Texts:
 
     def _text(self, item: Item, run_id: str, repeat: int, text_sha256: str) -> str:
         if run_id not in self._runs:
-            run = self.record.run(run_id)
-            run.verify()
+            try:
+                run = self.record.run(run_id)
+                run.verify()
+            except RecordError:
+                # The page shows this sentence, so it must not name the run.
+                raise RecordError(
+                    f"an answer of the study in {self.record.folder} is gone, or was changed since "
+                    "it was scored; run the study again"
+                ) from None
             self._runs[run_id] = {(row["id"], row["repeat"]): row for row in run.answers()}
         row = self._runs[run_id].get((item.question, repeat))
         if row is None or _sha256(row["text"]) != text_sha256:
