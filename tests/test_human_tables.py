@@ -96,6 +96,23 @@ def test_difference_from_greedy_is_paired_by_question_and_corrected(record):
     assert "Hidden secretbeta, untuned, greedy: inconclusive" in page
 
 
+def test_few_ratings_that_could_see_nothing_on_the_scale_say_so(record):
+    """Differences of 1 and -1: sd 2**.5 over two questions sees 2.8, and the scale ends at 1."""
+    draw.write(record, questions=2, settings="greedy, base", raters="anna")
+    high = []
+
+    def level(item):
+        if not high:
+            high.append(item.question)
+        return 5 if (item.question == high[0]) == (item.cell == "base") else 1
+
+    rate_synthetically(record, "anna", level)
+    table = human_tables.score_table(collected(record))
+    assert row_of(table, model=ALPHA, cell="base")["mde"] == pytest.approx(2.8016, abs=1e-4)
+    page = markdown.page(render_human.scores(table, TITLES))
+    assert "so few ratings could see nothing." in page and "| nothing |" in page
+
+
 def test_raters_of_one_answer_are_averaged_first(record):
     """Both rate all: anna always 5, ben always 3, so each answer is .75 however many rate it."""
     draw.write(record, questions=4, settings="greedy", raters="anna, ben", overlap=1.0)
@@ -327,6 +344,7 @@ def test_human_column_fills_from_the_ratings_alone_and_else_says_not_collected(w
     page = report.show(whole, "main").data
     assert page.count("not<br>collected") == 5
     assert "Human: how acceptable people find the answers, rated blind" in page
+    assert "over 12 questions; the page human has the raters." in page
 
 
 def test_one_rating_changed_is_found_by_check(whole, monkeypatch):

@@ -207,12 +207,13 @@ def _people(frame: pd.DataFrame) -> str:
     rows = frame[frame["metric"] == "human"]
     noted = [note for note in dict.fromkeys(rows["note"]) if note not in ("", NOT_COLLECTED)]
     because = f" {'; '.join(noted).capitalize()}." if noted else ""
-    if rows["mean"].isna().all():
+    rated = rows[rows["mean"].notna()]
+    if rated.empty:
         return because.strip()
+    span = " to ".join(dict.fromkeys(map(count, (rated["n"].min(), rated["n"].max()))))
     return (
         "Human: how acceptable people find the answers, rated blind, on 0-1 with 95% t intervals "
-        f"over {count(rows['n'].min())} to {count(rows['n'].max())} questions; the page human has "
-        f"the raters.{because}"
+        f"over {span} questions; the page human has the raters.{because}"
     )
 
 

@@ -44,7 +44,7 @@ def scores(frame: pd.DataFrame, titles: Titles) -> Page:
             else NOT_COLLECTED,
             _stacked(interval(row["delta"], row["delta_low"], row["delta_high"], sign=True)),
             p_value(row["p_holm"]),
-            number(row["mde"]),
+            _seen(row["mde"]),
             *(count(row[column]) for column in ("n", "ratings", "raters", "skipped")),
         )
         for _, row in frame.iterrows()
@@ -202,10 +202,14 @@ def _moved(frame: pd.DataFrame, titles: Titles) -> tuple[str, ...]:
             sentences.append(f"{what}: people find it {better} acceptable, {moved}, {p}.")
         else:
             sentences.append(
-                f"{what}: inconclusive, {moved}, {p}; so few ratings could see "
-                f"{number(row['mde'])} or more."
+                f"{what}: inconclusive, {moved}, {p}; so few ratings could see {_seen(row['mde'])}."
             )
     return tuple(sentences)
+
+
+def _seen(mde: float) -> str:
+    """Return the smallest difference that would be found; beyond the scale there is none."""
+    return "nothing" if mde > 1 else f"{number(mde)} or more" if pd.notna(mde) else BLANK
 
 
 def _preferred(frame: pd.DataFrame, titles: Titles) -> tuple[str, ...]:
