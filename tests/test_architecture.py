@@ -52,7 +52,7 @@ LAYERS = [
     {"checks"},
     {"decoders"},
     {"generate", "nll", "answers_file", "human_tables"},
-    {"pages.verdicts", "pages.figures", "pages.provenance"},
+    {"pages.verdicts", "pages.figures", "pages.provenance", "human_metrics"},
     {"tables", "training_tables"},
     {
         "trends",

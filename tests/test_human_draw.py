@@ -718,7 +718,7 @@ def test_pairs_say_the_win_rate_that_they_can_see(record):
     assert power.sentences(draw.write(record, mode="pairwise", raters="anna, ben")) == (
         "24 pairs from 2 strata (model and setting): anna rates 16, ben rates 14.",
         "12 pairs per stratum can see a win rate of 86.9% or more, or 93.1% once 2 strata are "
-        "corrected for; fewer where pairs are called equal.",
+        "corrected for; a pair called equal does not count.",
         "Agreement will be measured on the 6 pairs that every rater rates.",
     )
 
@@ -739,7 +739,7 @@ def test_pairs_that_can_see_nothing_say_so(record):
 def test_pairs_that_see_something_alone_but_nothing_once_corrected_say_so(record):
     """6 of 6 has p = 1/32 = .03125, above .05 / 2; a rate of .8 ** (1/6) = 96.3% wins all six."""
     _, sentence, _ = power.sentences(sized(record, [6]))
-    assert "can see a win rate of 96.3% or more; fewer" in sentence
+    assert "can see a win rate of 96.3% or more; a pair" in sentence
     _, sentence, _ = power.sentences(sized(record, [6, 6]))
     assert "96.3% or more, and none once 2 strata are corrected for;" in sentence
 

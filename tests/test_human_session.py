@@ -92,17 +92,16 @@ def test_undo_takes_back_the_last_that_holds_again_and_again(record):
 
 
 def test_undo_takes_back_what_was_given_last_not_what_stands_last_in_the_plan(record):
+    """A sheet may be filled from its end."""
     session = Session(record, "anna")
-    a, b, *_ = session.items
-    session.rate(a, 1)
-    session.rate(b, 2)
+    first, *_, last = session.items
+    time = "2026-01-02T03:04:05+00:00"
+    entry = ratings.Entry(time=time, rater="anna", item=last, action="rated", score=4)
+    ratings.append(record, session.plan, [entry])
+    session.rate(first, 1)
     session.undo()
-    session.undo()
-    session.rate(a, 3)
-    session.rate(b, 4)
-    session.undo()
-    assert set(session.standing) == {a}
-    assert session.standing[a].score == 2
+    assert set(session.standing) == {last}
+    assert session.current == first
 
 
 def test_undo_never_takes_back_anothers_rating(record):

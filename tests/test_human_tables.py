@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from alpaca_lab import human_tables, report, stats, tables
+from alpaca_lab import human_metrics, human_tables, report, stats, tables
 from alpaca_lab.human import draw, values
 from alpaca_lab.human.session import Session
 from alpaca_lab.pages import markdown, render_human
@@ -242,7 +242,7 @@ def test_metric_that_ranks_as_people_do_has_rho_one(record):
     draw.write(record, questions=12, settings="greedy", raters="anna")
     rate_synthetically(record, "anna", lambda item: 1 + number(item) * 5 // 12)
     evidence_runs = runs_of(record)
-    table = human_tables.metric_table(both(record), evidence_runs)
+    table = human_metrics.metric_table(both(record), evidence_runs)
     row = row_of(table, mode="acceptability", model="all", metric="bertscore_f1")
     levels = [number * 5 // 12 for number in range(12)] * 2
     scores = list(range(12)) * 2
@@ -256,7 +256,7 @@ def test_metric_that_ranks_as_people_do_has_rho_one(record):
 def test_reference_is_left_out_of_the_correlations(record):
     draw.write(record, questions=12, settings="greedy, reference", raters="anna")
     rate_synthetically(record, "anna", lambda item: 1 + number(item) % 5)
-    table = human_tables.metric_table(both(record), runs_of(record))
+    table = human_metrics.metric_table(both(record), runs_of(record))
     assert row_of(table, mode="acceptability", model="all", metric="rougeL")["answers"] == 24
 
 
@@ -266,7 +266,7 @@ def test_preference_is_set_beside_the_difference_of_scores(record):
     rate_synthetically(
         record, "anna", preferring(lambda item: 1 + number(item) % 5), mode="pairwise"
     )
-    table = human_tables.metric_table(both(record), runs_of(record))
+    table = human_metrics.metric_table(both(record), runs_of(record))
     row = row_of(table, mode="pairwise", model="all", metric="bertscore_f1")
     assert pd.isna(row["rho"]) and row["note"] == "all scores are the same"
 
@@ -274,7 +274,7 @@ def test_preference_is_set_beside_the_difference_of_scores(record):
 def test_few_ratings_have_no_correlation(record):
     draw.write(record, questions=4, settings="greedy", raters="anna")
     rate_synthetically(record, "anna", lambda item: 1 + number(item) % 5)
-    table = human_tables.metric_table(both(record), runs_of(record))
+    table = human_metrics.metric_table(both(record), runs_of(record))
     assert table["rho"].isna().all()
     assert set(table["note"]) == {"fewer than 10 rated answers"}
 
@@ -298,6 +298,17 @@ def test_ratings_of_answers_that_are_gone_are_counted_and_never_used(record):
     assert pd.isna(row["mean"])
     assert "4 ratings are of answers that this study no longer has" in row["note"]
     assert row_of(human_tables.score_table(found), model=BETA)["mean"] == 1
+
+
+def test_ratings_of_a_text_that_was_decoded_anew_are_not_used_either(record):
+    draw.write(record, questions=4, settings="greedy", raters="anna")
+    rate_synthetically(record, "anna", lambda item: 5)
+    run = record.run(record.index()["runs"][ALPHA]["greedy"])
+    scores = run.scores()
+    rated = set(collected(record).rows["id"])
+    scores.loc[scores["id"] == min(rated), "text_sha256"] = "another"
+    run.write_scores(scores)
+    assert collected(record).stale == 1
 
 
 def test_damaged_rating_stops_the_tables_with_its_line(record):
@@ -366,7 +377,7 @@ def test_figures_draw_with_and_without_ratings(record, tmp_path):
         human_tables.pair_table(empty["pairwise"]),
     )
     assert human_figures.scores(*pages, titles=TITLES).startswith(b"\x89PNG")
-    nothing = human_tables.metric_table(empty, runs_of(record))
+    nothing = human_metrics.metric_table(empty, runs_of(record))
     assert human_figures.metrics(nothing).startswith(b"\x89PNG")
     draw.write(record, questions=12, settings="greedy", raters="anna")
     rate_synthetically(record, "anna", lambda item: 1 + number(item) % 5)
@@ -377,7 +388,7 @@ def test_figures_draw_with_and_without_ratings(record, tmp_path):
         titles=TITLES,
     )
     assert drawn.startswith(b"\x89PNG")
-    assert human_figures.metrics(human_tables.metric_table(rated, runs_of(record)))
+    assert human_figures.metrics(human_metrics.metric_table(rated, runs_of(record)))
 
 
 def test_record_without_a_plan_has_empty_tables_that_say_how_to_begin(tmp_path):

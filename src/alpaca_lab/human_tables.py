@@ -1,4 +1,4 @@
-"""Ratings to tables: each model and setting in people's eyes, agreement, metrics beside people.
+"""Ratings to tables: each model and setting in people's eyes, and how far people agree.
 
 The unit is the cluster of near-duplicate questions: raters of an answer are averaged first, then
 the answers to a question. A number is on 0-1, and blank with its reason where too little is rated.
@@ -12,15 +12,11 @@ import numpy as np
 import pandas as pd
 
 from . import stats
-from .estimates import MEANS, Scored
 from .human.rubric import MODES, PAIRWISE
 from .human.values import Collected
 from .store import CONTROL
 from .sweep import GREEDY
 from .table_files import rounded
-
-Runs = Mapping[tuple[str, str], Scored]
-"""By model key and cell name."""
 
 COUNTS = ("n", "answers", "ratings", "raters", "skipped")
 SCORE_COLUMNS = (
@@ -35,17 +31,8 @@ AGREEMENT_COLUMNS = (
     "mode", "answers", "ratings", "raters", "alpha", "ci_low", "ci_high", "same", "decided",
     "first", "first_low", "first_high", "note",
 )  # fmt: skip
-METRIC_COLUMNS = (
-    "mode", "model", "metric", "n", "answers", "rho", "ci_low", "ci_high", "signature", "note",
-)  # fmt: skip
 ANSWER = ["model", "cell", "id", "repeat"]
 """What says whose answer a rating is of."""
-METRICS = (*MEANS, "bleu", "chrf", "n_words")
-"""Columns of scores.parquet that are set beside the human score; the last is length alone."""
-EVERY = "all"
-"""The model key of a correlation over all models."""
-ENOUGH = 10
-"""Fewest rated answers for a correlation."""
 NOT_COLLECTED = "not collected"
 
 
@@ -161,38 +148,6 @@ def agreement_table(collected: Mapping[str, Collected]) -> pd.DataFrame:
     return rounded(_frame(rows, AGREEMENT_COLUMNS), numbers)
 
 
-def metric_table(collected: Mapping[str, Collected], runs: Runs) -> pd.DataFrame:
-    """Return how each automatic metric ranks the rated answers beside how people do.
-
-    Args:
-        collected: By mode. Acceptability is set beside an answer's score, a preference beside the
-            difference of the two answers' scores.
-        runs: The scores; controls are left out, since the reference scores full marks by making.
-
-    Returns:
-        Columns `METRIC_COLUMNS`: Spearman's rho over answers (raters averaged), with an interval
-        that resamples clusters of questions; over all models, then for each.
-    """
-    rows = []
-    for mode in MODES:
-        rated = collected[mode].rows.dropna(subset=["value"])
-        rated = rated[rated["model"] != CONTROL]
-        if rated.empty:
-            continue
-        answers = rated.groupby(ANSWER, sort=True).agg({"value": "mean", "cluster": "first"})
-        scores = _scores(answers.index, runs, against_greedy=mode == PAIRWISE)
-        answers = answers.join(scores)
-        models = [key for key, _ in runs if key != CONTROL]
-        signatures = next(iter(runs.values())).manifest["signatures"]
-        for model in (EVERY, *dict.fromkeys(models)):
-            some = answers if model == EVERY else answers[answers.index.isin([model], level=0)]
-            for metric in METRICS:
-                labels = {"mode": mode, "model": model, "metric": metric}
-                signed = {"signature": signatures.get(metric, "")}
-                rows.append(labels | _correlation(some, metric) | signed)
-    return rounded(_frame(rows, METRIC_COLUMNS), ("rho", "ci_low", "ci_high"))
-
-
 def _of(rows: pd.DataFrame, model: str, cell: str) -> pd.DataFrame:
     return rows[(rows["model"] == model) & (rows["cell"] == cell)]
 
@@ -283,31 +238,6 @@ def _sides(mode: str, rated: pd.DataFrame) -> dict[str, Any]:
         "first_low": found.low,
         "first_high": found.high,
     }
-
-
-def _scores(answers: pd.MultiIndex, runs: Runs, *, against_greedy: bool) -> pd.DataFrame:
-    """The metrics of each rated answer, or what it has more of than the greedy one."""
-    parts = []
-    for model, cell in dict.fromkeys((model, cell) for model, cell, *_ in answers):
-        scores = runs[model, cell].scores.set_index(["id", "repeat"])[list(METRICS)].astype(float)
-        if against_greedy:
-            greedy = runs[model, GREEDY].scores.set_index("id")[list(METRICS)].astype(float)
-            scores = scores - greedy.reindex(scores.index.get_level_values("id")).to_numpy()
-        parts.append(pd.concat({(model, cell): scores}, names=["model", "cell"]))
-    return pd.concat(parts)
-
-
-def _correlation(answers: pd.DataFrame, metric: str) -> dict[str, Any]:
-    known = answers.dropna(subset=[metric])
-    found = {"n": known["cluster"].nunique(), "answers": len(known), "note": ""}
-    if len(known) < ENOUGH or found["n"] < 3:
-        return found | {"note": f"fewer than {ENOUGH} rated answers"}
-    for name, what in (("value", "ratings"), (metric, "scores")):
-        if known[name].nunique() < 2:
-            return found | {"note": f"all {what} are the same"}
-    clusters = known["cluster"].to_numpy(dtype=str)
-    interval = stats.spearman_interval(known[metric], known["value"], clusters)
-    return found | {"rho": interval.mean, "ci_low": interval.low, "ci_high": interval.high}
 
 
 def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from . import check_tables, human_tables, table_files, tables, training_tables, trends
+from . import (
+    check_tables,
+    human_metrics,
+    human_tables,
+    table_files,
+    tables,
+    training_tables,
+    trends,
+)
 from .config import ROOT, StudySpec, study_from_dict
 from .human.rubric import ACCEPTABILITY, PAIRWISE
 from .judge import people
@@ -207,7 +215,7 @@ def _score_texts(evidence: tables.Evidence) -> dict[str, str]:
         "performance/cost": tables.cost_table(evidence),
         "human": human_tables.score_table(evidence.human[ACCEPTABILITY]),
         "human_pairs": human_tables.pair_table(evidence.human[PAIRWISE]),
-        "human_metrics": human_tables.metric_table(evidence.human, evidence.runs),
+        "human_metrics": human_metrics.metric_table(evidence.human, evidence.runs),
         "human_agreement": human_tables.agreement_table(evidence.human),
     }
     return {name: to_csv(frame) for name, frame in frames.items()}

@@ -26,8 +26,9 @@ Row = dict[str, Any]
 FACTS = ("id", "cluster", "repeat", "status", "text_sha256")
 """What is read of a row of scores."""
 ANSWERED = ("ok", EMPTY)
-RATER = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-"""A rater's name: a pseudonym will do, and it is all that is recorded of a person."""
+RATER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+"""A rater's name: a pseudonym will do, and it is all that is recorded of a person. It begins with a
+letter, or a spreadsheet would make 007 a number."""
 QUESTIONS = 20
 OVERLAP = 0.25
 CELLS = {ACCEPTABILITY: (GREEDY, BASE, "reference"), PAIRWISE: (BASE,)}
@@ -114,7 +115,8 @@ def _refuse(
     for rater in raters:
         if not RATER.fullmatch(rater):
             raise SettingError(
-                f'raters: "{rater}" is no name for a rater; use 1 to 32 of a-z, 0-9, - and _'
+                f'raters: "{rater}" is no name for a rater; use 1 to 32 of a-z, 0-9, - and _, '
+                "a letter first"
             )
 
 
@@ -191,8 +193,9 @@ class _Draw:
         mine = []
         for item in items.values():
             rank = ranks[item.question]
-            before = math.floor(rank * overlap)
-            shared = math.floor((rank + 1) * overlap) > before
+            # A little more, or rounding would make .29 of 100 questions 28.
+            before, after = (math.floor(place * overlap + 1e-9) for place in (rank, rank + 1))
+            shared = after > before
             if shared or raters[(rank - before) % len(raters)] == rater:
                 mine.append(item)
         labels = ("question", "model", "cell", "repeat")

@@ -51,8 +51,8 @@ def _pairs(plan: Plan) -> tuple[str, ...]:
             else f", and none once {tests} strata are corrected for"
         )
         found.append(
-            f"{each} can see a win rate of {alone:.1%} or more{corrected}; fewer where pairs are "
-            "called equal."
+            f"{each} can see a win rate of {alone:.1%} or more{corrected}; a pair "
+            "called equal does not count."
         )
     return tuple(found)
 

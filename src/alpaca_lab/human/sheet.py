@@ -113,7 +113,7 @@ def is_log(file: Path) -> bool:
     """Return True when a file is a ratings log rather than a sheet."""
     try:
         with file.open(encoding="utf-8-sig", errors="replace") as lines:
-            return tuple(lines.readline().strip().split(",")) == ratings.COLUMNS
+            return tuple(re.split("[,;\t]", lines.readline().strip())) == ratings.COLUMNS
     except OSError as error:
         raise RecordError(f"{file} cannot be read: {error.strerror}") from None
 

@@ -43,9 +43,9 @@ def read(record: Record, mode: str) -> Collected:
     if not plans.exists(record, mode):
         return Collected(plan=None, rows=pd.DataFrame(columns=list(COLUMNS)))
     plan = plans.read(record, mode)
-    runs = record.index()["runs"]
+    runs, texts = record.index()["runs"], _Hashes(record)
     standing = ratings.standing(ratings.read(record, mode)).values()
-    present = [entry for entry in standing if _is_present(plan.items[entry.item], runs)]
+    present = [entry for entry in standing if _is_present(plan.items[entry.item], runs, texts)]
     rows = pd.DataFrame(
         [_row(entry, plan.items[entry.item]) for entry in present], columns=list(COLUMNS)
     )
@@ -56,10 +56,30 @@ def read(record: Record, mode: str) -> Collected:
     )
 
 
-def _is_present(item: Item, runs: Mapping[str, Mapping[str, str]]) -> bool:
+class _Hashes(dict[str, dict[tuple[str, int], str]]):
+    """By run, the text_sha256 of each answer, read when it is first asked for."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__()
+        self._record = record
+
+    def __missing__(self, run: str) -> dict[tuple[str, int], str]:
+        rows = self._record.run(run).scores()
+        keys = zip(rows["id"], rows["repeat"], strict=True)
+        self[run] = dict(zip(keys, rows["text_sha256"], strict=True))
+        return self[run]
+
+
+def _is_present(item: Item, runs: Mapping[str, Mapping[str, str]], texts: _Hashes) -> bool:
+    """Return True when the study still has the texts of an item, in the runs of its tables."""
     by_cell = runs.get(item.model, {})
     opponent = by_cell.get(GREEDY) if item.opponent else ""
-    return (item.run, item.opponent) == (by_cell.get(item.cell), opponent)
+    if (item.run, item.opponent) != (by_cell.get(item.cell), opponent):
+        return False
+    sides = [(item.run, item.repeat, item.text_sha256)]
+    if opponent:
+        sides.append((opponent, 0, item.opponent_sha256))
+    return all(texts[run].get((item.question, repeat)) == sha for run, repeat, sha in sides)
 
 
 def _row(entry: Entry, item: Item) -> dict[str, Any]:

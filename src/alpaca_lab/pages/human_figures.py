@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ..human.rubric import ACCEPTABILITY
-from ..human_tables import EVERY, NOT_COLLECTED
+from ..human_metrics import EVERY
+from ..human_tables import NOT_COLLECTED
 from .drawing import GREY, MARKERS, canvas, colour, png, points, style, text
 from .render_human import NAMES, name
 
@@ -58,7 +59,7 @@ def metrics(frame: pd.DataFrame) -> bytes:
     """Draw how near each automatic metric comes to people, over all models.
 
     Args:
-        frame: `human_tables.metric_table`.
+        frame: `human_metrics.metric_table`.
 
     Returns:
         A PNG: one line per metric, one marker per mode.

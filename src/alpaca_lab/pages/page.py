@@ -74,7 +74,15 @@ def _shown(character: str) -> str:
     return character
 
 
-_DIRECTIONS = {0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+_DIRECTIONS = {
+    0x061C,
+    0x200E,
+    0x200F,
+    0x2028,
+    0x2029,
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+}
 """Marks that turn or isolate the writing direction, and the two line separators."""
 
 

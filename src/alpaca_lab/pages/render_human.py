@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ..human.rubric import ACCEPTABILITY, PAIRWISE
-from ..human_tables import EVERY, NOT_COLLECTED
+from ..human_metrics import EVERY
+from ..human_tables import NOT_COLLECTED
 from ..store import CONTROL
 from ..tables import CONTROLS
 from .page import BLANK, Page, count, interval, listed, number, p_equals, p_value, percent, plain
