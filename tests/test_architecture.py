@@ -67,8 +67,9 @@ LAYERS = [
     },
     {"pages.human_figures"},
     {"pages.render", "pilot", "common_noise", "original", "walkthrough"},
-    {"report", "score_file", "decoding_walkthrough"},
-    {"study", "judge.command"},
+    {"report_pages", "score_file", "decoding_walkthrough"},
+    {"report", "judge.command"},
+    {"study"},
     {"__main__"},
 ]
 """Lowest first. A package named whole, such as stats, is one room: its modules share its layer."""

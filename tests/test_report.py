@@ -14,14 +14,14 @@ from alpaca_lab.config import ModelSpec, StudySpec, as_dict
 from alpaca_lab.metrics import BLEU_STATISTICS, SIGNATURES, chrf
 from alpaca_lab.store import CONTROL, Record, RecordError
 from alpaca_lab.sweep import cells
-from alpaca_lab.table_files import JUDGE
+from alpaca_lab.table_files import JUDGE, TABLES
 
 QUESTIONS = 12
 GREEDY_SCORES = [10.0 + question for question in range(QUESTIONS)]
 HALF_RIGHT = (4, 3, 2, 1, 8, 6, 4, 2, 8, 8)  # half of the n-grams of each order match: BLEU 50
 ALIKE = chrf("some letters", reference="some letters")
 CONTROLS = ("empty", "copy", "other", "reference")
-ALWAYS = tuple(name for name in report.TABLES if name not in JUDGE)
+ALWAYS = tuple(name for name in TABLES if name not in JUDGE)
 """Tables of every study; a judge's are there if one was asked."""
 HOSTILE = "<script>alert(1)</script> $x$ </style> \x1b[31m"
 ENCODER = {"name": "some-encoder", "layer": 6, "sha256": "0" * 64, "rescaled": False}

@@ -14,40 +14,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from . import (
-    check_tables,
-    human_metrics,
-    human_tables,
-    table_files,
-    tables,
-    training_tables,
-    trends,
-)
-from .config import ROOT, StudySpec, study_from_dict
-from .human.rubric import ACCEPTABILITY, PAIRWISE
-from .judge import people
-from .judge.record import Judged, shown
-from .judge.verdicts_table import agreement, judge_table
-from .pages import (
-    figures,
-    human_figures,
-    latex,
-    markdown,
-    readme,
-    render,
-    render_checks,
-    render_cost,
-    render_human,
-    render_judge,
-    render_training,
-    render_trends,
-    webpage,
-)
+from . import report_pages, table_files, tables
+from .config import ROOT, study_from_dict
+from .pages import figures, human_figures, latex, markdown, readme, webpage
 from .pages.page import Page
-from .pages.provenance import Provenance
 from .store import RESULTS, Record, write_atomically
 from .sweep import AXES, BASE, GREEDY
-from .table_files import SECONDARY, TABLES, TRAINING, from_csv, to_csv
+from .table_files import SECONDARY, from_csv
 
 if TYPE_CHECKING:
     from IPython.display import HTML, Markdown
@@ -66,9 +39,9 @@ def build(record: Record) -> None:
             is not finetuned.
     """
     evidence = tables.load(record)
-    titles = _titles(evidence.spec)
-    texts = _texts(record, evidence)
-    pages = _pages(texts, evidence)
+    titles = report_pages.titles_of(evidence.spec)
+    texts = report_pages.all_texts(record, evidence)
+    pages = report_pages.all_pages(texts, evidence)
     frames = {name: from_csv(text) for name, text in texts.items()}
     drawn = {axis: figures.axis(frames[axis], titles=titles) for axis in AXES} | {
         "main": figures.main(frames["main"], titles=titles),
@@ -91,9 +64,9 @@ def build_training(record: Record) -> None:
         RecordError: If a model of the study is not finetuned.
     """
     spec = study_from_dict(record.index()["spec"])
-    titles = _titles(spec)
-    texts = _training_texts(record, spec)
-    _write(record, texts, _training_pages(texts, titles))
+    titles = report_pages.titles_of(spec)
+    texts = report_pages.training_texts(record, spec)
+    _write(record, texts, report_pages.training_pages(texts, titles))
     write_atomically(record.figure("loss"), _loss(record, titles))
 
 
@@ -111,8 +84,8 @@ def check(record: Record) -> list[str]:
             is not finetuned.
     """
     evidence = tables.load(record)
-    texts = _texts(record, evidence)
-    files = _files(texts, _pages(texts, evidence))
+    texts = report_pages.all_texts(record, evidence)
+    files = _files(texts, report_pages.all_pages(texts, evidence))
     return [
         f"{name}.{ending}"
         for (name, ending), content in files.items()
@@ -121,25 +94,12 @@ def check(record: Record) -> list[str]:
     ]
 
 
-def judge_page(record: Record) -> Page | None:
-    """Return the page of the judging that study.json names; None without one.
-
-    Raises:
-        RecordError: If the judging was changed, or a human rating is not valid.
-    """
-    judged = shown(record)
-    if judged is None:
-        return None
-    frames = {name: from_csv(text) for name, text in _judge_texts(judged, record).items()}
-    return _judge_page(frames, judged, _titles(study_from_dict(record.index()["spec"])))
-
-
 def read_table(record: Record, name: str) -> pd.DataFrame:
     """Return a written table as a data frame, with full precision.
 
     Args:
         record: The study's record.
-        name: One of `TABLES`; a secondary page's numbers are those of its axis.
+        name: One of `table_files.TABLES`; a secondary page's numbers are those of its axis.
 
     Raises:
         RecordError: If there is no such table, or it has not been built.
@@ -152,7 +112,7 @@ def show(record: Record, name: str) -> "Markdown":
 
     Args:
         record: The study's record.
-        name: One of `TABLES`.
+        name: One of `table_files.TABLES`.
 
     Raises:
         RecordError: If there is no such table, or it has not been built.
@@ -206,114 +166,6 @@ def update_readme(path: Path = ROOT / "README.md", *, results: Path = RESULTS) -
     return new != old
 
 
-def _score_texts(evidence: tables.Evidence) -> dict[str, str]:
-    frames = {
-        "main": tables.main_table(evidence),
-        **tables.axis_tables(evidence),
-        "contrasts": trends.contrast_table(evidence),
-        "aa": trends.aa_table(evidence),
-        "performance/cost": tables.cost_table(evidence),
-        "human": human_tables.score_table(evidence.human[ACCEPTABILITY]),
-        "human_pairs": human_tables.pair_table(evidence.human[PAIRWISE]),
-        "human_metrics": human_metrics.metric_table(evidence.human, evidence.runs),
-        "human_agreement": human_tables.agreement_table(evidence.human),
-    }
-    return {name: to_csv(frame) for name, frame in frames.items()}
-
-
-def _texts(record: Record, evidence: tables.Evidence) -> dict[str, str]:
-    return (
-        _score_texts(evidence)
-        | _judge_texts(evidence.judged, record)
-        | _record_texts(record, evidence.spec)
-    )
-
-
-def _record_texts(record: Record, spec: StudySpec) -> dict[str, str]:
-    checks = to_csv(check_tables.checks_table(record, spec))
-    return {"checks": checks} | _training_texts(record, spec)
-
-
-def _training_texts(record: Record, spec: StudySpec) -> dict[str, str]:
-    return {
-        "training": to_csv(training_tables.training_table(record, spec)),
-        "equal_treatment": to_csv(training_tables.equal_treatment_table(record, spec)),
-        "performance/training": to_csv(training_tables.training_cost_table(record, spec)),
-    }
-
-
-def _pages(texts: Mapping[str, str], evidence: tables.Evidence) -> dict[str, Page]:
-    """Return every page in reading order, from the text of the tables."""
-    frames = {name: from_csv(text) for name, text in texts.items()}
-    titles = _titles(evidence.spec)
-    manifest = next(iter(evidence.runs.values())).manifest
-    provenance = Provenance(
-        titles=titles,
-        signatures=manifest["signatures"],
-        encoder=manifest["encoder"],
-        comparisons=_tested(frames, "p_holm"),
-        exploratory=_tested(frames, "p_bh"),
-    )
-    pages = {
-        "main": render.main(frames["main"], provenance),
-        "contrasts": render_trends.contrasts(frames["contrasts"], provenance),
-        "aa": render_trends.aa(frames["aa"], provenance),
-        "checks": render_checks.checks(frames["checks"], titles),
-        "performance/cost": render_cost.cost(frames["performance/cost"], titles),
-        "human": render_human.scores(frames["human"], titles),
-        "human_pairs": render_human.pairs(frames["human_pairs"], titles),
-        "human_metrics": render_human.metrics(frames["human_metrics"], titles),
-        "human_agreement": render_human.agreement(frames["human_agreement"]),
-        **_training_pages(texts, titles),
-    }
-    if evidence.judged:
-        pages["judge"] = _judge_page(frames, evidence.judged, titles)
-    for axis in AXES:
-        pages[axis] = render.axis(frames[axis], frames["contrasts"], provenance)
-    for name, axis in SECONDARY.items():
-        pages[name] = render.secondary(frames[axis], provenance)
-    return {name: pages[name] for name in TABLES if name in pages}
-
-
-def _judge_texts(judged: Judged | None, record: Record) -> dict[str, str]:
-    if judged is None:
-        return {}
-    rated = people.ratings(record)
-    return {
-        "judge": to_csv(judge_table(judged.judgements)),
-        "judge_agreement": to_csv(agreement(judged.judgements, rated)),
-    }
-
-
-def _judge_page(
-    frames: Mapping[str, pd.DataFrame], judged: Judged, titles: Mapping[str, str]
-) -> Page:
-    return render_judge.judge(
-        frames["judge"],
-        frames["judge_agreement"],
-        titles,
-        name=judged.request["judge"]["source"],
-        recipe=judged.recipe,
-        runs=judged.request["runs"],
-    )
-
-
-def _tested(frames: Mapping[str, pd.DataFrame], column: str) -> int:
-    return int(sum(frames[axis][column].notna().sum() for axis in AXES))
-
-
-def _training_pages(texts: Mapping[str, str], titles: Mapping[str, str]) -> dict[str, Page]:
-    renderers = (
-        render_training.training,
-        render_training.equal_treatment,
-        render_training.training_cost,
-    )
-    return {
-        name: renderer(from_csv(texts[name]), titles)
-        for name, renderer in zip(TRAINING, renderers, strict=True)
-    }
-
-
 def _files(texts: Mapping[str, str], pages: Mapping[str, Page]) -> dict[tuple[str, str], str]:
     """Return the content of every file by (table, ending)."""
     files = {(name, "csv"): text for name, text in texts.items()}
@@ -354,7 +206,3 @@ def _examples(record: Record, n: int) -> str:
             rows = record.run(run_id).answers() if run_id else []
             answers[f"{model.title}, {label}"] = {row["id"]: row for row in rows}
     return webpage.examples(record.questions()[:n], answers)
-
-
-def _titles(spec: StudySpec) -> dict[str, str]:
-    return {model.key: model.title for model in spec.models}
