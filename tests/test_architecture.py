@@ -10,6 +10,7 @@ LAYERS = [
     {"sampling_kernels"},
     {
         "config",
+        "files",
         "install",
         "progress",
         "rouge",
@@ -19,7 +20,7 @@ LAYERS = [
         "sampling",
         "hardware",
     },
-    {"batches", "fitting", "packed", "columns"},
+    {"batches", "fitting", "packed", "columns", "locks", "runs"},
     {"engine", "texts", "jobs", "hypotheses", "pages.page", "rows.ngrams"},
     {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots"},
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},

@@ -37,12 +37,17 @@ class _Stage:
     bar: progress.Bar | None = None
 
     def show(self, line: str) -> None:
-        """Draw a line that is a bar's state, and log any other."""
+        """Draw a line that is a bar's state; pass on what the stage says; log any other."""
+        text = line
         if line.startswith(progress.MARK):
-            self.bar = progress.redraw(self.bar, line)
-        else:
-            self.log.write(line)
-            self.log.flush()
+            text = progress.said(line)
+            if text is None:
+                self.bar = progress.redraw(self.bar, line)
+                return
+            progress.say(f"{self.name}: {text}")
+            text += "\n"
+        self.log.write(text)
+        self.log.flush()
 
     def close(self) -> None:
         """Release the bar and the log of a process that has ended."""
