@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .endings import OneSentence
+
 SUMS = "SHA256SUMS"
 """Lists the files of a folder that were written together, as `sha256sum -c` reads it."""
 _DOCUMENT_END = re.compile(rb',?\n  "crc32": "([0-9a-f]{8})"\n\}\n\Z')
@@ -23,7 +25,7 @@ _LONGEST_END = 32
 """More bytes than either end has."""
 
 
-class RecordError(ValueError):
+class RecordError(OneSentence, ValueError):
     """Something in results/ or outputs/ is not what it was. The message names it and the cure."""
 
 
