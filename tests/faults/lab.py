@@ -1,0 +1,195 @@
+"""A small study to break: made once without a fault, then copied, broken and compared with that.
+
+A stage runs in a fork of this process, which has its imports behind it: a moment drawn at random
+falls into its work. It is the very stage of the command line, on the embedded models.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
+
+import alpaca_lab.__main__ as command
+from alpaca_lab import finetune, generate, profiles, report, score, store, study, verification
+from alpaca_lab.config import StudySpec
+from alpaca_lab.original import replicate
+from alpaca_lab.rows import cache as rows_cache
+from alpaca_lab.store import Record
+
+STAGES = ("finetune", "generate", "score", "report")
+MODEL = "tiny-llama"
+STUDY = replace(
+    profiles.configure(
+        "smoke",
+        models=MODEL,
+        name="lab",
+        changes={
+            "train.loader": "plain",  # Unsloth patches the process that it is imported in
+            "train.max_steps": "12",
+            "train.evaluations": "3",
+            "train.batch_size": "4",
+            "questions": "6",
+            "temperatures": "(0.001, 1.0)",
+            "beams": "(2,)",
+            "top_ks": "(4,)",
+            "max_new_tokens": "40",
+            "slots": "8",
+        },
+    )
+)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A folder with a results/ and an outputs/ of its own."""
+
+    root: Path
+    spec: StudySpec = STUDY
+
+    @property
+    def record(self) -> Record:
+        """The study's record."""
+        return Record(self.root / "results" / self.spec.name)
+
+    def copy(self) -> "Lab":
+        """Return a copy that may be broken."""
+        root = Path(tempfile.mkdtemp(prefix="alpaca-lab-"))
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        return Lab(root, self.spec)
+
+    def discard(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def start(self, stage: str, before: Callable[[], object] = lambda: None) -> int:
+        """Start a stage in a fork, in a process group of its own; return its process id.
+
+        Args:
+            stage: One of `STAGES`, or "prepare".
+            before: Called in the fork: sets a limit, or spoils something.
+        """
+        sys.stdout.flush()
+        child = os.fork()
+        if child:
+            return child
+        status = 70
+        try:
+            os.setsid()
+            with (self.root / "log").open("ab", buffering=0) as log:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
+            self._move()
+            before()
+            status = self._run(stage)
+        finally:
+            os._exit(status)
+
+    def finish(self, stage: str, before: Callable[[], object] = lambda: None) -> int:
+        """Run a stage to its end; return its exit status."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.start(stage, before), 0)[1])
+
+    def finish_all(self, stages: Sequence[str] = STAGES) -> None:
+        """Run stages to their ends.
+
+        Raises:
+            RuntimeError: If one fails, with what it said.
+        """
+        for stage in stages:
+            if self.finish(stage) != 0:
+                raise RuntimeError(f"{stage} failed: {self.log()[-2000:]}")
+
+    def killed(self, stage: str, after: float) -> bool:
+        """Run a stage and kill it after so many seconds; return False where it was done by then."""
+        child = self.start(stage)
+        end = time.monotonic() + after
+        while time.monotonic() < end:
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return False
+            time.sleep(0.002)
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        return os.WIFSIGNALED(status)
+
+    def log(self) -> str:
+        """Return what the stages printed."""
+        path = self.root / "log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def tables(self) -> dict[str, bytes]:
+        """Return every table, page and figure; those that tell seconds are left out."""
+        folders = [self.record.folder / name for name in ("tables", "figures")]
+        files = (path for folder in folders for path in folder.glob("*"))
+        timed = {"training.csv", "training.md", "training.tex", "cost.png", "loss.png"}
+        return {path.name: path.read_bytes() for path in files if path.name not in timed}
+
+    def _move(self) -> None:
+        """Let this process work below `root`."""
+        outputs = self.root / "outputs"
+        for module in (finetune, study, rows_cache, store, verification):
+            module.OUTPUTS = outputs
+        for module in (generate, replicate, verification):
+            module.ROOT = self.root
+        for module in (store, report, command):
+            module.RESULTS = self.root / "results"
+
+    def _run(self, stage: str) -> int:
+        words = ["--spec", str(self.record.folder / "study.json")]
+        if stage == "prepare":
+            study.prepare(self.spec, record=self.record)
+            return 0
+        if stage in ("report", "check", "verify"):
+            words = {"report": [], "check": ["--check"], "verify": []}[stage]
+            Record.of = classmethod(lambda cls, name, results=None: self.record)
+            stage = "report" if stage == "check" else stage
+        sys.argv = ["alpaca_lab", stage, *words]
+        try:
+            command.main()
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return 0
+
+
+@cache
+def unbroken() -> dict[str, Lab]:
+    """Return the study before each of `STAGES`, and under "done" after the last, without a fault."""
+    import bert_score.utils  # noqa: F401  a fork has its imports behind it
+    import peft  # noqa: F401
+    import torch
+    import trl  # noqa: F401
+
+    import alpaca_lab.decoders
+    import alpaca_lab.trainer
+    import alpaca_lab.training  # noqa: F401
+
+    torch.set_num_threads(1)
+    lab, states = Lab(Path(tempfile.mkdtemp(prefix="alpaca-lab-"))), {}
+    lab.finish_all(["prepare"])
+    for stage in STAGES:
+        states[stage] = lab.copy()
+        lab.finish_all([stage])
+    return states | {"done": lab}
+
+
+def seconds(stage: str) -> float:
+    """Return how long a stage takes from its beginning, in a fork."""
+    lab = unbroken()[stage].copy()
+    started = time.monotonic()
+    lab.finish_all([stage])
+    lab.discard()
+    return time.monotonic() - started
+
+
+def forget(labs: Sequence[Lab]) -> None:
+    """Delete labs."""
+    for lab in labs:
+        lab.discard()
