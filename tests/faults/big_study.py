@@ -157,9 +157,7 @@ class FakeDecoder:
 
 @lru_cache(maxsize=1)  # the jobs of a question come together
 def _ids(reference: str) -> tuple[int, ...]:
-    words, _ = vocabulary()
-    places = _places()
-    return tuple(places[word] for word in reference.split(" ") if word in places) or (len(words) - 1,)
+    return tuple(map(_places().__getitem__, reference.split(" ")))
 
 
 @cache
