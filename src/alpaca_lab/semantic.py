@@ -23,7 +23,8 @@ from .store import sha256_file
 PACKAGE = "package:"
 WEIGHTS = "model.safetensors"
 BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
-"""Tokens of every batch, padding included: it is filled up, for its shape moves the last bits."""
+"""Tokens of every batch, padding included. It is filled up, for its shape decides what computes it:
+on an H100 a third of the texts had other last bits in batches of other sizes, none in these."""
 KEPT_BYTES = 2**30
 """Most memory that encoded references keep from one call to the next."""
 EMPTY = 2

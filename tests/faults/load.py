@@ -5,7 +5,6 @@ Each stage runs in a process of its own, which says how long it took and how muc
 
 import json
 import math
-import os
 import resource
 import subprocess
 import sys
@@ -64,7 +63,9 @@ def _through_the_stages(questions: int, seed: int) -> dict[str, dict[str, float]
 
 def _measured(stage: str, folder: str, questions: int, seed: int) -> dict[str, float]:
     command = [sys.executable, __file__, stage, folder, str(questions), str(seed)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{stage} of {questions} questions failed: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -143,6 +144,5 @@ def _measure(name: str, folder: Path, questions: int, seed: int) -> dict[str, fl
 
 
 if __name__ == "__main__":
-    os.environ["ALPACA_LAB_PROGRESS"] = ""
     asked, place, number, start = sys.argv[1:]
     print(json.dumps(_measure(asked, Path(place), int(number), int(start))))
