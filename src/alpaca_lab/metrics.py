@@ -7,11 +7,13 @@ scoring prompt + answer rewards copying the prompt. Every score has its recipe i
 import math
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sacrebleu.metrics import BLEU, CHRF
 
+from .overlap import shared_ngrams
 from .rouge import ROUGE_TYPES, rouge, rouge_defined
 from .rouge import SIGNATURES as ROUGE_SIGNATURES
 
@@ -101,11 +103,17 @@ def bleu(answer: str, *, reference: str) -> dict[str, float]:
         Papineni et al. (2002), https://aclanthology.org/P02-1040; Post (2018),
         https://aclanthology.org/W18-6319.
     """
-    score = _sentence_bleu().sentence_score(answer, [reference])
-    counts = (*score.counts, *score.totals, score.sys_len, score.ref_len)
-    defined = score.ref_len > 0
-    return {"bleu": score.score if defined else math.nan} | dict(
-        zip(BLEU_STATISTICS, map(float, counts), strict=True)
+    metric = _sentence_bleu()
+    words, gold = (metric.tokenizer(text.rstrip()).split() for text in (answer, reference))
+    correct = shared_ngrams(words, gold, orders=MAX_ORDER)
+    total = _totals(words, MAX_ORDER)
+    lengths = (len(words), len(gold))
+    # The score is sacreBLEU's own from here on: only the counting is ours.
+    score = metric.compute_bleu(
+        list(correct), list(total), *lengths, smooth_method="exp", effective_order=True
+    ).score
+    return {"bleu": score if gold else math.nan} | dict(
+        zip(BLEU_STATISTICS, map(float, (*correct, *total, *lengths)), strict=True)
     )
 
 
@@ -156,11 +164,14 @@ def chrf(answer: str, *, reference: str) -> dict[str, float]:
     Source:
         Popović (2015), https://aclanthology.org/W15-3049, as sacreBLEU has it.
     """
-    # sacreBLEU's chrF score keeps no counts; its own significance tests take them from here too.
-    [counts] = _chrf()._extract_corpus_statistics([answer], [[reference]])
-    found = dict(zip(CHRF_STATISTICS, map(float, counts), strict=True))
-    defined = found["chrf_reference_1"] > 0
-    return {"chrf": float(corpus_chrf(counts)) if defined else math.nan} | found
+    letters, gold = ("".join(text.split()) for text in (answer, reference))
+    ours, theirs = (_totals(text, CHRF_ORDER) for text in (letters, gold))
+    # sacreBLEU counts an answer's n-grams only where the reference has some of that order.
+    ours = [n if known else 0 for n, known in zip(ours, theirs, strict=True)]
+    counts = zip(ours, theirs, shared_ngrams(letters, gold, orders=CHRF_ORDER), strict=True)
+    found = dict(zip(CHRF_STATISTICS, map(float, chain.from_iterable(counts)), strict=True))
+    score = corpus_chrf(list(found.values())) if gold else math.nan
+    return {"chrf": score} | found
 
 
 def corpus_chrf(statistics: ArrayLike) -> float | np.ndarray:
@@ -199,8 +210,13 @@ def _checked_sums(statistics: ArrayLike, names: Sequence[str], metric: str) -> n
     return sums
 
 
+def _totals(items: Sequence[str], orders: int) -> list[int]:
+    """Return how many n-grams a sequence has, for n from 1 to `orders`."""
+    return [max(0, len(items) - order) for order in range(orders)]
+
+
 def _ngrams(words: Sequence[str], order: int) -> list[tuple[str, ...]]:
-    return [tuple(words[i : i + order]) for i in range(len(words) - order + 1)]
+    return list(zip(*(words[start:] for start in range(order)), strict=False))
 
 
 def distinct(answer: str, *, order: int) -> float:

@@ -8,13 +8,13 @@ reference. The scores are the same to the last bit, which the tests hold against
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import cache
 from importlib.metadata import version
 from itertools import chain
 
-from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.scoring import fmeasure
 from rouge_score.tokenize import tokenize
+
+from .overlap import shared_ngrams
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 SIGNATURES: dict[str, str] = {
@@ -22,11 +22,6 @@ SIGNATURES: dict[str, str] = {
     for name, sentences in zip(ROUGE_TYPES, ("", "", "", "sentences:newline|"), strict=True)
 }
 """Recipe of each score, with the version of the library that it is equal to."""
-
-
-@cache
-def _ngram_scorer() -> RougeScorer:
-    return RougeScorer(["rouge1", "rouge2"], use_stemmer=False)
 
 
 def rouge_defined(reference: str, *, order: int = 1) -> bool:
@@ -72,19 +67,19 @@ def rouge(answer: str, *, reference: str) -> dict[str, float]:
     gold, words = list(chain(*gold_lines)), list(chain(*lines))
     if not gold:
         return dict.fromkeys(ROUGE_TYPES, math.nan)
-    ngrams = _ngram_scorer().score(target=reference, prediction=answer)
+    single, double = shared_ngrams(words, gold, orders=2)
     common = lcs_length(gold, words)
     union = _union_hits(gold_lines, lines)
     return {
-        "rouge1": 100 * ngrams["rouge1"].fmeasure,
-        "rouge2": 100 * ngrams["rouge2"].fmeasure if len(gold) > 1 else math.nan,
+        "rouge1": 100 * _f1(single, len(words), len(gold)),
+        "rouge2": 100 * _f1(double, len(words) - 1, len(gold) - 1) if len(gold) > 1 else math.nan,
         "rougeL": 100 * _f1(common, len(words), len(gold)),
         "rougeLsum": 100 * _f1(union, len(words), len(gold)),
     }
 
 
-def _f1(hits: int, n_words: int, n_gold: int) -> float:
-    return fmeasure(hits / n_words, hits / n_gold) if n_words else 0.0
+def _f1(hits: int, n_ours: int, n_gold: int) -> float:
+    return fmeasure(hits / n_ours, hits / n_gold) if n_ours > 0 else 0.0
 
 
 def _sentences(text: str) -> list[list[str]]:

@@ -8,8 +8,10 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from . import controls, environment, rescaling, semantic
@@ -23,19 +25,26 @@ ANSWERED = ("ok", EMPTY)
 """Statuses with an answer to score."""
 STATUSES = (*ANSWERED, "failed", "oom")
 """All statuses; the last two have no answer, and blank scores."""
-TEXT_FREE = ("n_ref_words", "rouge_defined", "rouge2_defined")
+FLAGS = ("rouge_defined", "rouge2_defined")
+TEXT_FREE = ("n_ref_words", *FLAGS)
 """Columns that describe the reference alone: known even where the answer is missing."""
+SCORES = (*text_scores("a", reference="a"), "bertscore_f1")
+"""Columns that a pair of answer and reference decides."""
 
 Similarity = Callable[[list[str], list[str]], list[float]]
-"""Answers and their references, two lists of one length, to one value each on 0-100."""
+"""Answers and their references, two lists of one length, to one value each on 0-100. A value must
+depend on its pair alone: a run scored again comes without its neighbours."""
+Known = dict[tuple[str, str], np.ndarray]
+"""`SCORES` by answer and reference: what several settings and repeats give is scored once."""
 
 
 def score(study: StudySpec, *, record: Record, similarity: Similarity | None = None) -> None:
     """Score every run of the study's index that is not sealed, and seal it.
 
-    The controls are answered here too: silence, the question copied, and so on. All unsealed runs
-    go through the encoder together, so an answer that several settings give is encoded once. A
-    sealed run is compared with its manifest and left alone; interrupted work is done again.
+    The controls are answered here too: silence, the question copied, and so on. A sealed run is
+    compared with its manifest and left alone. Nothing is scored before every run is found whole;
+    then they are sealed one by one, and an interrupt costs the run in hand. An answer that several
+    settings give is scored once.
 
     Args:
         study: The study, for its encoder.
@@ -55,47 +64,38 @@ def score(study: StudySpec, *, record: Record, similarity: Similarity | None = N
         raise RecordError(f"question {blank[0]} has an empty reference; prepare the study again")
     controls.answer(record)
     encoder = _encoder_facts(study.encoder, similarity)
-    pending, answers = {}, {}
+    pending, total = {}, 0
     for model, cell, run in record.runs():
         if run.is_sealed:
             run.verify()
             _refuse_other_encoder(run, encoder)
         elif run.id not in pending:
             pending[run.id] = run
-            answers[run.id] = _checked_answers(run, questions, name=f"{model}, {cell}")
+            total += len(_checked_answers(run, questions, name=f"{model}, {cell}"))
     if not pending:
         return
-    everything = [row for rows in answers.values() for row in rows]
-    pairs = list(dict.fromkeys(_pairs(everything, questions)))
-    total = len(pairs) + len(everything)
+    known: Known = {}
     with Bar(total=total, desc="Score", unit="text") as bar:
         if similarity is None:
             loaded = semantic.load_encoder(study.encoder)
             encoder["sha256"] = loaded.sha256
-            values = loaded.score(*_columns(pairs), advance=bar.update)
-        else:
-            values = similarity(*_columns(pairs))
-            bar.update(len(pairs))
-        known = dict(zip(pairs, values, strict=True))
-
-        def looked_up(texts: list[str], references: list[str]) -> list[float]:
-            return [known[pair] for pair in zip(texts, references, strict=True)]
-
-        for run_id, run in pending.items():
-            rows = score_rows(answers[run_id], questions.values(), looked_up)
+            similarity = partial(loaded.score, advance=bar.update)
+        done = 0
+        for run in pending.values():
+            answers = run.answers()
+            rows = score_rows(answers, questions.values(), similarity, known=known)
             run.write_scores(_with_rescaled(rows, encoder))
-            bar.update(len(answers[run_id]))
-    # Sealed together: the encoder's last bits depend on the batch, so a part of the runs scored
-    # again without the others would not come out the same.
-    facts = {key: _facts(run, answers[key], encoder=encoder) for key, run in pending.items()}
-    for run_id, run in pending.items():
-        run.seal(facts[run_id])
+            run.seal(_facts(run, answers, encoder=encoder))
+            done += len(answers)
+            bar.update(done - bar.n)
 
 
 def score_rows(
     answers: Iterable[Mapping[str, Any]],
     questions: Iterable[Mapping[str, Any]],
     similarity: Similarity,
+    *,
+    known: Known | None = None,
 ) -> pd.DataFrame:
     """Return one row of scores per answer: the columns of scores.parquet.
 
@@ -103,34 +103,41 @@ def score_rows(
         answers: Lines of answers.jsonl.
         questions: Lines of questions.jsonl, one for each id that `answers` has.
         similarity: Gives the column bertscore_f1.
+        known: Scores that need not be computed again; those of these answers are added.
 
     Returns:
         Rows in the order of the answers. Every score of a failed answer is NaN: it is missing,
         not bad. An empty answer is an answer, and scores 0.
     """
     asked = {question["id"]: question for question in questions}
-    answers = list(answers)
-    pairs = list(dict.fromkeys(_pairs(answers, asked)))
-    values = similarity(*_columns(pairs))
-    found = {
-        pair: text_scores(pair[0], reference=pair[1]) | {"bertscore_f1": float(value)}
-        for pair, value in zip(pairs, values, strict=True)
-    }
-    rows = []
+    answers, known = list(answers), {} if known is None else known
+    _add_scores([*dict.fromkeys(_pairs(answers, asked))], similarity, known)
+    facts, scores = [], []
     for answer in answers:
         question = asked[answer["id"]]
-        if answer["status"] in ANSWERED:
-            scores = found[answer["text"], question["reference"]]
-        else:
-            blank = text_scores("", reference=question["reference"]) | {"bertscore_f1": math.nan}
-            scores = {name: blank[name] if name in TEXT_FREE else math.nan for name in blank}
         identity = {"id": answer["id"], "cluster": question["cluster"]}
         names = ("repeat", "status", "finish_reason", "n_new_tokens")
-        facts = {name: answer[name] for name in names}
         # So that different answers to a question can be counted without reading their texts.
         text = hashlib.sha256(answer["text"].encode()).hexdigest()[:16]
-        rows.append(identity | facts | {"text_sha256": text} | scores)
-    return pd.DataFrame(rows)
+        facts.append(identity | {name: answer[name] for name in names} | {"text_sha256": text})
+        if answer["status"] in ANSWERED:
+            scores.append(known[answer["text"], question["reference"]])
+        else:
+            blank = text_scores("", reference=question["reference"])
+            scores.append([blank[name] if name in TEXT_FREE else math.nan for name in SCORES])
+    columns = pd.DataFrame(np.array(scores), columns=list(SCORES))
+    return pd.DataFrame(facts).join(columns.astype(dict.fromkeys(FLAGS, bool)))
+
+
+def _add_scores(pairs: Sequence[tuple[str, str]], similarity: Similarity, known: Known) -> None:
+    """Score the pairs that are not known."""
+    new = [pair for pair in pairs if pair not in known]
+    if not new:
+        return
+    values = similarity([text for text, _ in new], [reference for _, reference in new])
+    for (text, reference), value in zip(new, values, strict=True):
+        scores = [*text_scores(text, reference=reference).values(), float(value)]
+        known[text, reference] = np.array(scores, dtype=float)
 
 
 def _pairs(
@@ -140,10 +147,6 @@ def _pairs(
     for answer in answers:
         if answer["status"] in ANSWERED:
             yield answer["text"], questions[answer["id"]]["reference"]
-
-
-def _columns(pairs: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
-    return [text for text, _ in pairs], [reference for _, reference in pairs]
 
 
 def _with_rescaled(rows: pd.DataFrame, encoder: Mapping[str, Any]) -> pd.DataFrame:

@@ -3,9 +3,13 @@
 The matching is the bert-score package's. What surrounds it is ours, because under transformers 5
 the package's own loading is wrong in silence for RoBERTa (it drops `add_prefix_space`), fails on
 an empty answer and on a tokenizer that states no maximum length, and loads the encoder each time.
+
+The value of a pair depends on the pair alone, to the last bit: a run that is scored again comes out
+the same, whatever is scored beside it, in whatever order, on however many cores.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import version
@@ -18,13 +22,13 @@ from .store import sha256_file
 
 PACKAGE = "package:"
 WEIGHTS = "model.safetensors"
-BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
-"""Tokens of a batch, padding included; on a CPU, what its cache holds. Changes speed only."""
+BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
+"""Tokens of every batch, padding included. It is filled up, for its shape decides what computes it:
+on an H100 a third of the texts had other last bits in batches of other sizes, none in these."""
+KEPT_BYTES = 2**30
+"""Most memory that encoded references keep from one call to the next."""
 EMPTY = 2
 """Token ids of a text without a token: [CLS] and [SEP]."""
-
-Encoded = tuple[Any, Any]
-"""Hidden states and weights of the tokens of a text, two tensors."""
 
 
 def locate(spec: EncoderSpec) -> Path:
@@ -120,6 +124,8 @@ class Encoder:
         if "roberta" in model.config.model_type:
             positions -= model.config.pad_token_id + 1  # its first position is pad_token_id + 1
         self._max_tokens = min(self._tokenizer.model_max_length, positions)
+        self._kept: dict[str, Any] = {}
+        self._room = KEPT_BYTES
 
     def _token_ids(self, texts: Sequence[str]) -> dict[str, list[int]]:
         unique = list(dict.fromkeys(texts))
@@ -127,23 +133,46 @@ class Encoder:
         ids = self._tokenizer(stripped, truncation=True, max_length=self._max_tokens)["input_ids"]
         return dict(zip(unique, ids, strict=True))
 
-    def _encode(self, batch: Sequence[list[int]]) -> list[Encoded]:
-        """Return each text's states (t, d) and weights (t,): 0 for [CLS] and [SEP], else 1."""
+    def _encode(self, batch: Sequence[list[int]]) -> list[Any]:
+        """Return each text's states (t, d). The texts are of one padded length."""
         import torch
 
+        length = _padded(len(batch[0]), self._max_tokens)
+        filled = [*batch, *batch[:1] * (_rows(length, self.device) - len(batch))]
         padding = self._tokenizer.pad_token_id
-        lengths = [len(row) for row in batch]
-        longest = max(lengths)
-        ids = torch.tensor([row + [padding] * (longest - len(row)) for row in batch])
-        mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).long()
-        states = self._model(ids.to(self.device), attention_mask=mask.to(self.device))[0]
-        weights = torch.ones(longest, device=self.device)
-        weights[0] = 0
-        last = torch.zeros(1, device=self.device)
-        return [
-            (row[:length], torch.cat((weights[: length - 1], last)))
-            for row, length in zip(states, lengths, strict=True)
-        ]
+        ids = torch.tensor([row + [padding] * (length - len(row)) for row in filled])
+        lengths = torch.tensor([len(row) for row in filled])
+        mask = (torch.arange(length) < lengths[:, None]).long()
+        with torch.inference_mode():  # of this thread alone
+            states = self._model(ids.to(self.device), attention_mask=mask.to(self.device))[0]
+            return [row[: len(text)].clone() for row, text in zip(states, batch, strict=False)]
+
+    def _references(
+        self, texts: Iterable[str], ids: Mapping[str, list[int]], pool: ThreadPoolExecutor
+    ) -> dict[str, Any]:
+        """Return the states of each reference; the first that fit are kept for the next call."""
+        texts = list(texts)
+        states = {text: self._kept[text] for text in texts if text in self._kept}
+        new = [text for text in texts if text not in states]
+        batches = list(self._batches(new, ids))
+        found = pool.map(self._encode, ([ids[text] for text in batch] for batch in batches))
+        for batch, encoded in zip(batches, found, strict=True):
+            states |= zip(batch, encoded, strict=True)
+        for text in new:
+            if states[text].nbytes <= self._room:
+                self._kept[text] = states[text]
+                self._room -= states[text].nbytes
+        return states
+
+    def _batches(self, texts: Iterable[str], ids: Mapping[str, list[int]]) -> Iterator[list[str]]:
+        """Yield batches of one padded length, the longest first: lack of memory shows early."""
+        by_length: dict[int, list[str]] = {}
+        for text in texts:
+            length = _padded(len(ids[text]), self._max_tokens)
+            by_length.setdefault(length, []).append(text)
+        for length in sorted(by_length, reverse=True):
+            group, rows = by_length[length], _rows(length, self.device)
+            yield from (group[start : start + rows] for start in range(0, len(group), rows))
 
     def score(
         self,
@@ -170,8 +199,6 @@ class Encoder:
             Zhang et al. (2020), https://openreview.net/forum?id=SkeHuCVFDr, without idf and
             rescaling; matched by bert-score's own `greedy_cos_idf`.
         """
-        import torch
-
         if len(answers) != len(references):
             raise ValueError(f"{len(answers)} answers for {len(references)} references")
         answer_ids, reference_ids = self._token_ids(answers), self._token_ids(references)
@@ -185,70 +212,69 @@ class Encoder:
             else:
                 pending.setdefault(answer, []).append(reference)
         advance(len(scores))
-        budget = BATCH_TOKENS[self.device]
-        with torch.inference_mode():
-            wanted = dict.fromkeys(text for texts in pending.values() for text in texts)
-            encoded: dict[str, Encoded] = {}
-            for batch in _batches(wanted, ids=reference_ids, budget=budget):
-                found = self._encode([reference_ids[text] for text in batch])
-                encoded |= zip(batch, found, strict=True)
-            for batch in _batches(pending, ids=answer_ids, budget=budget):
-                found = self._encode([answer_ids[text] for text in batch])
-                pairs = [
-                    (row, ref) for row, text in enumerate(batch) for ref in sorted(pending[text])
-                ]
-                # An answer such as "Yes." belongs to many references: no more at once than texts.
-                for start in range(0, len(pairs), len(batch)):
-                    part = pairs[start : start + len(batch)]
-                    values = _match([found[row] for row, _ in part], [encoded[r] for _, r in part])
-                    for (row, reference), value in zip(part, values, strict=True):
-                        scores[batch[row], reference] = value
-                    advance(len(part))
+        wanted = dict.fromkeys(text for texts in pending.values() for text in texts)
+        with _workers(self.device) as pool:
+            encoded = self._references(wanted, reference_ids, pool)
+
+            def matched(batch: list[str]) -> dict[tuple[str, str], float]:
+                states = self._encode([answer_ids[text] for text in batch])
+                return {
+                    (text, reference): _match(row, encoded[reference])
+                    for text, row in zip(batch, states, strict=True)
+                    for reference in pending[text]
+                }
+
+            for found in pool.map(matched, self._batches(pending, answer_ids)):
+                scores |= found
+                advance(len(found))
         return [scores[pair] for pair in zip(answers, references, strict=True)]
 
 
-def _batches(
-    texts: Iterable[str], *, ids: Mapping[str, list[int]], budget: int
-) -> Iterator[list[str]]:
-    """Yield batches of texts of like length, the longest first: lack of memory shows early.
+def _padded(n: int, limit: int) -> int:
+    """Return the length that n tokens are filled up to: 16, 32, 48, 64, 96, 128, 192, 256, ..."""
+    step = max(16, 1 << max(0, (n - 1).bit_length() - 2))
+    return min(-(-n // step) * step, limit)
 
-    Equal lengths are ordered by the text, so that batches, and with them the last bits of a score,
-    do not depend on the order in which answers were finished.
+
+def _rows(length: int, device: str) -> int:
+    return max(1, BATCH_TOKENS[device] // length)
+
+
+@contextmanager
+def _workers(device: str) -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool of as many threads as torch has, each of which computes alone.
+
+    Threads that share a product split it by their number, which moves the last bits.
     """
-    batch: list[str] = []
-    for text in sorted(texts, key=lambda text: (-len(ids[text]), text)):
-        if batch and (len(batch) + 1) * len(ids[batch[0]]) > budget:
-            yield batch
-            batch = []
-        batch.append(text)
-    if batch:
-        yield batch
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads if device == "cpu" else 1) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
 
 
-def _match(answers: Sequence[Encoded], references: Sequence[Encoded]) -> list[float]:
-    """Return F1 in percent of each encoded answer against its encoded reference."""
+def _match(answer: Any, reference: Any) -> float:
+    """Return F1 in percent of an answer against its reference, each the states (t, d) of a text.
+
+    One pair at a time: the package fills a shorter text up with similarity 0, which beats a
+    negative one, so that a score would depend on the lengths of its neighbours.
+    """
     import torch
     from bert_score.utils import greedy_cos_idf
 
-    (states, weights), (target_states, target_weights) = _stack(answers), _stack(references)
-    seen, target_seen = torch.ones_like(weights), torch.ones_like(target_weights)
-    *_, f1 = greedy_cos_idf(target_states, target_seen, target_weights, states, seen, weights)
-    return (100 * f1.double()).tolist()
+    def sides(states: Any) -> tuple[Any, Any, Any]:
+        weights = torch.ones(1, len(states), device=states.device)
+        seen = weights.clone()
+        weights[0, 0] = weights[0, -1] = 0  # [CLS] and [SEP]
+        return states[None].clone(), seen, weights  # the package normalises in place
 
-
-def _stack(texts: Sequence[Encoded]) -> Encoded:
-    """Return states (b, t, d) and weights (b, t), each text filled up with its own first state.
-
-    The package fills up with similarity 0, which beats a negative one: a score then depends on
-    how long its neighbours in the batch are, by up to .1 points in 2 of 100 short pairs. A copy
-    of a state that is there already, at weight 0, changes no maximum and no mean.
-    """
-    from torch.nn.utils.rnn import pad_sequence
-
-    stacked = pad_sequence([states for states, _ in texts], batch_first=True)
-    for row, (states, _) in enumerate(texts):
-        stacked[row, len(states) :] = states[0]
-    return stacked, pad_sequence([weights for _, weights in texts], batch_first=True)
+    with torch.inference_mode():
+        *_, f1 = greedy_cos_idf(*sides(reference), *sides(answer))
+        return 100 * float(f1.double())
 
 
 @contextmanager
