@@ -12,11 +12,11 @@ from email.utils import format_datetime
 import pytest
 
 from alpaca_lab.config import SettingError
-from alpaca_lab.hub import cache, download, patience
+from alpaca_lab.hub import cache, download
 from alpaca_lab.hub import fetch as fetching
 from alpaca_lab.hub.fetch import fetch
 from alpaca_lab.hub.repository import RemoteFile, Repository
-from faults.hub_stub import COMMIT, SIGNATURE, Fault, Hub, etag
+from faults.hub_stub import COMMIT, SIGNATURE, Fault, etag
 
 WEIGHTS = random.Random(0).randbytes(300_000)
 FILES = {
@@ -36,35 +36,9 @@ TINY = Repository(
 )
 
 
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A hub on this machine, taken by this process for the hub, with an empty cache."""
-    from huggingface_hub import close_session, constants
-
-    with Hub() as stub:
-        stub.add("model", "lab/tiny", COMMIT, FILES)
-        url = stub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", stub.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
-        monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.3)
-        monkeypatch.setattr(cache, "OUTPUTS", tmp_path / "outputs")
-        monkeypatch.setattr(patience, "_gave_up", False)
-        monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: None)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-        close_session()
-        yield stub
-        close_session()
-
-
 @pytest.fixture(autouse=True)
-def waits(monkeypatch):
-    """The waits that were spent, in seconds; none of them takes time."""
-    spent = []
-    monkeypatch.setattr(patience, "sleep", spent.append)
-    return spent
+def with_weights(hub):
+    hub.add("model", "lab/tiny", COMMIT, FILES)
 
 
 def refused(repository=TINY):
@@ -77,9 +51,7 @@ def refused(repository=TINY):
 
 
 def offline(monkeypatch):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
 def test_files_of_a_commit_arrive_whole_and_no_pickle_and_no_code_is_asked_for(hub):
