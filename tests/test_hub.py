@@ -2,9 +2,13 @@
 
 import errno
 import hashlib
+import json
 import os
 import random
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -16,6 +20,10 @@ from alpaca_lab.hub import cache, download
 from alpaca_lab.hub import fetch as fetching
 from alpaca_lab.hub.fetch import fetch
 from alpaca_lab.hub.repository import RemoteFile, Repository
+from alpaca_lab.profiles import MODELS
+from alpaca_lab.store import Record
+from alpaca_lab.study import prepare
+from faults import hub_client
 from faults.hub_stub import COMMIT, SIGNATURE, Fault, etag
 
 WEIGHTS = random.Random(0).randbytes(300_000)
@@ -439,3 +447,77 @@ def test_two_threads_that_want_the_same_file_fetch_it_once(hub, capsys):
     for thread in threads:
         thread.join()
     assert sum(r.sent for r in hub.requests("GET", "/cdn/")) == len(WEIGHTS)
+
+
+def run(hub, home, *arguments, **variables):
+    """Return what a process says that takes the stub for the hub: status, output, errors."""
+    process = hub_client.start(hub, home, *arguments, **variables)
+    output, errors = process.communicate(timeout=120)
+    assert "Traceback" not in errors
+    return process.returncode, output, errors
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        (
+            {},
+            "error: the dataset lab/none is not on the hub, or not for everyone (401): check the "
+            "name, set HF_TOKEN if it is private, or give a local .json, .jsonl or .parquet file "
+            "instead\n",
+        ),
+        (
+            {"HF_HUB_OFFLINE": "1"},
+            "error: the dataset lab/none could not be had, it is not in the cache as a whole and "
+            "HF_HUB_OFFLINE keeps this process off the hub: unset it, or give a local .json, "
+            ".jsonl or .parquet file instead\n",
+        ),
+    ],
+)
+def test_the_command_line_ends_in_that_sentence(hub, tmp_path, variables, sentence):
+    command = [sys.executable, "-m", "alpaca_lab", "data", "--data", f"lab/none@{COMMIT}"]
+    done = subprocess.run(
+        command,
+        env=os.environ | hub.environment(tmp_path, **variables),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", sentence)
+
+
+@pytest.mark.model
+def test_a_stage_ends_in_that_sentence(hub, tmp_path, small_study):
+    study = replace(small_study, models=(MODELS["llama-2-7b"],))
+    prepare(study, record=Record(tmp_path / "study"))
+    model = study.models[0]
+    hub.add("model", model.source, model.revision, FILES)
+    hub.breaks("/resolve/", Fault(status=403, headers=GATED))
+    stage = ["command", "finetune", "--spec", str(tmp_path / "study" / "study.json")]
+    status, _, errors = run(hub, tmp_path / "home", *stage, HF_TOKEN="hf_secret")
+    assert (status, errors) == (
+        2,
+        "error: meta-llama/Llama-2-7b-hf is gated: accept its licence on the hub and set "
+        "HF_TOKEN, or use a local folder with llama-2-7b=FOLDER\n",
+    )
+
+
+def test_a_process_that_is_killed_within_a_file_leaves_its_bytes_to_the_next(hub, tmp_path):
+    files = FILES | {"model.safetensors": random.Random(1).randbytes(3_000_000)}
+    hub.add("model", "lab/tiny", COMMIT, files)
+    hub.breaks("/cdn/", Fault(stall_at=2_000_000), times=1)
+    process = hub_client.start(hub, tmp_path, "model", "lab/tiny", COMMIT)
+    part = cache.home(TINY).relative_to(tmp_path)  # "hub" below HF_HOME, as in this process
+    blobs = tmp_path / part / "blobs"
+    while sum(p.stat().st_size for p in blobs.glob("*.incomplete")) < 1_900_000:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    hub.mend()
+    status, output, _ = run(hub, tmp_path, "model", "lab/tiny", COMMIT)
+    assert status == 0
+    expected = hashlib.sha256(files["model.safetensors"]).hexdigest()
+    assert json.loads(output)["model.safetensors"] == expected
+    [rest] = hub.requests("GET", "/cdn/")
+    assert rest.range.startswith("bytes=19") or rest.range == "bytes=2000000-"
+    assert rest.sent < 1_100_001

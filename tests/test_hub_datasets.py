@@ -111,4 +111,3 @@ def test_a_dataset_of_which_a_file_is_lacking_is_not_read(rows_on_hub, monkeypat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(SettingError, match="not in the cache as a whole"):
         read_hub("lab/rows", COMMIT)
-    assert tmp_path / "outputs" == cache.OUTPUTS
