@@ -14,12 +14,12 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import TCPServer
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "c0ffee" * 6 + "c0de"
 LARGE = (".safetensors", ".parquet")
@@ -161,6 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        self._answer()
+
     def do_HEAD(self) -> None:
         self._answer()
 
@@ -176,8 +179,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, fault.body, fault=fault)
         elif found := re.fullmatch(r"/cdn/([0-9a-f]+)/(.+)", path):
             self._send_file(self.server.blob(found[1]), fault)
-        elif found := re.fullmatch(r"/api/(model|dataset)s/(.+?)/(revision|tree)/([^/]+)/?", path):
-            self._describe(found[1], found[2], commit=found[4], as_tree=found[3] == "tree")
+        elif found := re.fullmatch(r"/api/(model|dataset)s/(.+?)/revision/([^/]+)", path):
+            self._describe(found[1], found[2], commit=found[3])
+        elif found := re.fullmatch(r"/api/(model|dataset)s/(.+?)/tree/([^/]+)/?(.*)", path):
+            self._list(found[1], found[2], commit=found[3], below=found[4])
+        elif found := re.fullmatch(r"/api/(model|dataset)s/(.+?)/paths-info/([^/]+)", path):
+            self._list(found[1], found[2], commit=found[3], paths=self._asked_paths())
         elif found := re.fullmatch(r"/(datasets/)?(.+?)/resolve/([^/]+)/(.+)", path):
             kind = "dataset" if found[1] else "model"
             self._resolve(kind, found[2], commit=found[3], name=found[4], fault=fault)
@@ -196,25 +203,34 @@ class _Handler(BaseHTTPRequestHandler):
             return commits[commit]
         return None
 
-    def _describe(self, kind: str, name: str, *, commit: str, as_tree: bool) -> None:
+    def _describe(self, kind: str, name: str, *, commit: str) -> None:
+        """Answer what a commit is, and which files it has."""
+        files = self._files(kind, name, commit)
+        if files is not None:
+            rows = [_row(path, data, keys=INFO_KEYS) for path, data in files.items()]
+            answer = {"id": name, "sha": commit, "siblings": rows}
+            self._send(200, json.dumps(answer).encode())
+
+    def _list(
+        self, kind: str, name: str, *, commit: str, below: str = "", paths: Sequence[str] = ()
+    ) -> None:
+        """Answer with the files of a folder, or with those of `paths` that there are."""
         files = self._files(kind, name, commit)
         if files is None:
             return
-        rows = []
-        for path, data in files.items():
-            large = {"size": len(data), "sha256": etag(path, data), "pointerSize": 134}
-            rows.append(
-                {"size": len(data), **({"lfs": large} if path.endswith(LARGE) else {})}
-                | (
-                    {"type": "file", "path": path, "oid": git_sha1(data)}
-                    if as_tree
-                    else {"rfilename": path, "blobId": git_sha1(data)}
-                )
-            )
-            if as_tree and "lfs" in rows[-1]:
-                rows[-1]["lfs"] = large | {"oid": large["sha256"]}
-        answer = rows if as_tree else {"id": name, "sha": commit, "siblings": rows}
-        self._send(200, json.dumps(answer).encode())
+        rows = [
+            _row(path, data, keys=TREE_KEYS) | {"type": "file"}
+            for path, data in files.items()
+            if path.startswith(f"{below}/" if below else "") and (not paths or path in paths)
+        ]
+        if below and not rows:
+            self._send(404, b"", headers={"X-Error-Code": "EntryNotFound"})
+        else:
+            self._send(200, json.dumps(rows).encode())
+
+    def _asked_paths(self) -> list[str]:
+        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        return json.loads(text)["paths"] if text.startswith("{") else parse_qs(text)["paths"]
 
     def _resolve(self, kind: str, where: str, *, commit: str, name: str, fault: Fault) -> None:
         files = self._files(kind, where, commit)
@@ -270,7 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
         noted = self._note(status)
         self.end_headers()
         stop = None
-        if self.command == "GET":
+        if self.command != "HEAD":
             stops = [at for at in (fault.stall_at, fault.reset_at) if at is not None]
             stop = min(stops, default=None)
             end = len(body) if stop is None else min(stop, len(body))
@@ -303,3 +319,14 @@ class _Handler(BaseHTTPRequestHandler):
         )
         self.server.log.append(request)
         return request
+
+
+INFO_KEYS = ("rfilename", "blobId", "sha256")
+TREE_KEYS = ("path", "oid", "oid")
+"""What the two endpoints call a file's path, its git sha1, and a large file's sha256."""
+
+
+def _row(path: str, data: bytes, *, keys: tuple[str, str, str]) -> dict:
+    row = {keys[0]: path, "size": len(data), keys[1]: git_sha1(data)}
+    large = {"size": len(data), keys[2]: etag(path, data), "pointerSize": 134}
+    return row | ({"lfs": large} if path.endswith(LARGE) else {})
