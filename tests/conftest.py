@@ -93,7 +93,6 @@ def hub(monkeypatch, tmp_path, waits):
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
-        monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.3)
         monkeypatch.setattr(cache, "OUTPUTS", tmp_path / "outputs")
         monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: None)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")

@@ -109,5 +109,5 @@ def test_a_dataset_of_which_a_file_is_lacking_is_not_read(rows_on_hub, monkeypat
     for path in (tmp_path / "outputs" / "cache").iterdir():
         path.unlink()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(SettingError, match="not in the cache as a whole"):
+    with pytest.raises(SettingError, match="no list of its files is in the cache"):
         read_hub("lab/rows", COMMIT)

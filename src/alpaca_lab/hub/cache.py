@@ -2,10 +2,10 @@
 
 A snapshot's files there are links to blobs that are named by their checksum. Another program may
 have left a part of a commit: one that stopped midway, or wanted the config alone. So what counts
-as whole is decided by the commit's list of files, never by what lies there.
+as whole is decided by the commit's list of files, never by what lies there: nothing in a folder
+says that a chat template is lacking.
 """
 
-import json
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,8 +14,6 @@ from typing import Any
 from ..config import fingerprint
 from ..store import OUTPUTS, RecordError, read_json, write_json
 from .repository import RemoteFile, Repository
-
-INDEX = "model.safetensors.index.json"
 
 Stamp = tuple[int, int]
 """Size in bytes and mtime in nanoseconds of a file whose checksum was once compared."""
@@ -26,7 +24,7 @@ def home(repository: Repository) -> Path:
     from huggingface_hub import constants
 
     name = repository.name.replace("/", "--")
-    return Path(constants.HF_HUB_CACHE).expanduser() / f"{repository.kind}s--{name}"
+    return Path(constants.HF_HUB_CACHE).expanduser().absolute() / f"{repository.kind}s--{name}"
 
 
 def snapshot(repository: Repository) -> Path:
@@ -89,53 +87,9 @@ def describe(name: str, file: Any) -> RemoteFile:
     return RemoteFile(name=name, size=file.size, checksum=file.blob_id)
 
 
-def by_blobs(repository: Repository) -> list[RemoteFile] | None:
-    """Return the wanted files that lie there, where they are enough without the commit's list.
-
-    Whoever fetched them kept no list, and the hub is not asked: files are enough when all that is
-    needed is there, with every shard that the weights' index names. A dataset never is, since
-    nothing says how many files its rows have.
-
-    Returns:
-        The files, each with the checksum that names its blob; None where that is not enough.
-    """
-    folder = snapshot(repository)
-    if repository.kind != "model" or not folder.is_dir():
-        return None
-    found = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
-    if unmet(repository, list(found)) or missing_shards(repository, folder):
-        return None
-    # One link on, not all: where repositories share large files, a blob is itself a link.
-    return wanted(
-        repository,
-        [
-            RemoteFile(name=name, size=path.stat().st_size, checksum=path.readlink().name)
-            for name, path in found.items()
-            if path.is_symlink()
-        ],
-    )
-
-
-def missing_shards(repository: Repository, folder: Path) -> list[str]:
-    """Return the shards, or the index of shards, that the folder lacks."""
-    index = folder / INDEX
-    if not any(fnmatchcase(INDEX, p) for p in repository.files):
-        return []
-    if not index.is_file():
-        return [INDEX] if any(folder.glob("*-of-*.safetensors")) else []
-    try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError):
-        return [INDEX]
-    return sorted(shard for shard in shards if not (folder / shard).is_file())
-
-
 def _request(repository: Repository) -> dict[str, Any]:
     """Return what decides which files there are, and where."""
-    return {
-        "folder": str(snapshot(repository)),
-        "patterns": sorted(repository.files),
-    }
+    return {"folder": str(snapshot(repository)), "patterns": sorted(repository.files)}
 
 
 def _memory(repository: Repository) -> Path:

@@ -55,9 +55,9 @@ def _fetch(repository: Repository) -> Path:
     folder, offline = cache.snapshot(repository), is_offline_mode()
     files, stamps = cache.recall(repository)
     if files is None:
-        files = cache.by_blobs(repository) if offline else _ask(repository)
-    if files is None:
-        raise _offline(repository, "it is not in the cache as a whole")
+        if offline:
+            raise _offline(repository, "no list of its files is in the cache")
+        files = _ask(repository)
     unmet = cache.unmet(repository, [file.name for file in files])
     if unmet:
         raise SettingError(
@@ -92,7 +92,7 @@ def _ask(repository: Repository) -> list[RemoteFile]:
             repo_type=repository.kind,
             revision=repository.revision,
             files_metadata=True,
-            timeout=constants.HF_HUB_ETAG_TIMEOUT,
+            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
         )
         return [cache.describe(file.rfilename, file) for file in info.siblings or []]
 
