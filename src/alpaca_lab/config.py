@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from .endings import OneSentence
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "assets" / "tiny"
 
@@ -16,7 +18,7 @@ LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
 PHI_LINEARS = ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2")
 
 
-class SettingError(ValueError):
+class SettingError(OneSentence, ValueError):
     """A choice that cannot be honoured. The message names the field and what to do instead."""
 
 
