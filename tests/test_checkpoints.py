@@ -1,5 +1,6 @@
 """Weights are the pinned ones, in safetensors; a hub that refuses ends in one sentence."""
 
+import os
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -28,6 +29,13 @@ def test_local_identity_changes_with_the_weights(copied):
     data[-1] ^= 1
     (folder / "model.safetensors").write_bytes(bytes(data))
     assert checkpoints.identify(spec)["sha256"] != before
+
+
+def test_naming_a_local_model_leaves_the_hub_to_the_other_models(copied, monkeypatch):
+    """The stages of all models inherit the environment of the process that names them."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    checkpoints.identify(copied[0])
+    assert "HF_HUB_OFFLINE" not in os.environ
 
 
 def put(hub, spec, folder="llama"):

@@ -35,12 +35,7 @@ def locate(spec: ModelSpec, *, instead: str | None = None) -> Path:
     """
     if not spec.is_local:
         return _fetch(ungated(spec), HUB_FILES, NEEDED, instead=instead)
-    folder = Path(spec.source)
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise SettingError(
-            f"{spec.key}: {folder} is not a checkpoint in safetensors "
-            "(config.json and *.safetensors are needed)"
-        )
+    folder = _local(spec)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     return folder
 
@@ -65,6 +60,16 @@ def ungated(spec: ModelSpec) -> ModelSpec:
     print(f"{spec.source} is gated and no hub token is set: taking its mirror {spec.mirror}")
     mirror = {"source": spec.mirror, "revision": spec.mirror_revision, "gated": False}
     return replace(spec, **mirror, mirror=None, mirror_revision=None)
+
+
+def _local(spec: ModelSpec) -> Path:
+    folder = Path(spec.source)
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise SettingError(
+            f"{spec.key}: {folder} is not a checkpoint in safetensors "
+            "(config.json and *.safetensors are needed)"
+        )
+    return folder
 
 
 def _fetch(
@@ -97,7 +102,9 @@ def identify(spec: ModelSpec) -> dict[str, Any]:
     if not spec.is_local:
         spec = ungated(spec)
         return {"source": spec.source, "revision": spec.revision, "sha256": None}
-    folder, digest = locate(spec), hashlib.sha256()
+    # Not by `locate`, which takes this process off the hub, and with it the stages that it starts:
+    # of two models, one may be in a folder and the other on the hub.
+    folder, digest = _local(spec), hashlib.sha256()
     for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
         digest.update(sha256_file(path).encode())
     return {"source": folder.name, "revision": None, "sha256": digest.hexdigest()}

@@ -60,7 +60,7 @@ class Place:
     def is_whole(self, ended: "Ended") -> bool:
         """Return whether a process ended with all of the model's files, byte for byte."""
         wanted = {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()}
-        return ended.status == 0 and json.loads(ended.output) == wanted
+        return ended.status == 0 and json.loads(ended.output.splitlines()[-1]) == wanted
 
     def sent(self) -> int:
         """Return how many bytes of large files left the hub since its log was cleared."""
@@ -84,11 +84,15 @@ class Ended:
     @property
     def sentence(self) -> str | None:
         """The one sentence that it ended in; None if it ended otherwise or said too much."""
-        *said, last = self.errors.splitlines() or [""]
-        clean = "Traceback" not in self.errors and "://" not in self.errors
-        secret = SIGNATURE in self.errors or "hf_secret" in self.errors
-        one = last.startswith("error: ") and not any(line.startswith("error: ") for line in said)
-        good = self.status == 2 and clean and one and not secret
+        *before, last = self.errors.splitlines() or [""]
+        everything = self.output + self.errors
+        unwanted = ("Traceback", "://", SIGNATURE, "hf_secret")
+        good = (
+            self.status == 2
+            and last.startswith("error: ")
+            and not any(line.startswith("error: ") for line in before)
+            and not any(text in everything for text in unwanted)
+        )
         return last.removeprefix("error: ") if good else None
 
 

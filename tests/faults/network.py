@@ -51,7 +51,7 @@ def disconnects(draw: random.Random, times: int) -> Finding:
         with place() as at:
             count = draw.randint(1, 3)
             for _ in range(count):
-                at.hub.breaks("/cdn/", Fault(reset_at=draw.randrange(1, at.large // 4)), times=1)
+                at.hub.breaks("/cdn/", Fault(reset_at=draw.randrange(1, at.large // 8)), times=1)
             whole += at.is_whole(at.run())
             again += at.sent() - at.large
             resets += count
@@ -73,7 +73,7 @@ def drawn_again_by_the_client_alone(draw: random.Random, times: int) -> str:
     starts = again = 0
     for _ in range(times):
         with place() as at:
-            at.hub.breaks("/cdn/", Fault(reset_at=draw.randrange(1, at.large // 4)), times=1)
+            at.hub.breaks("/cdn/", Fault(reset_at=draw.randrange(1, at.large // 8)), times=1)
             for _ in range(3):  # started again by hand, as its user would
                 starts += 1
                 if alone(at, code).returncode == 0:
@@ -138,7 +138,7 @@ def busy(draw: random.Random, times: int) -> Finding:
             where = draw.choice(("/api/models/", "/resolve/", "/cdn/"))
             at.hub.breaks(where, Fault(status=status), times=count)
             ended = at.run()
-            said = ended.errors.count(f"the hub does not answer ({status}): try ")
+            said = ended.output.count(f"the hub does not answer ({status}): try ")
             gave_up = count >= patience.TRIES
             as_wanted = ended.sentence is not None if gave_up else at.is_whole(ended)
             right += as_wanted and said == min(count, patience.TRIES - 1)
@@ -187,7 +187,7 @@ def damaged_on_the_way(draw: random.Random, times: int) -> Finding:
             else:
                 at.hub.breaks(where, flip, times=1)
                 ended = at.run()
-                restored += at.is_whole(ended) and f"{name} came damaged" in ended.errors
+                restored += at.is_whole(ended) and f"{name} came damaged" in ended.output
     return Finding(
         fault="a bit flipped on the way",
         times=times,
@@ -213,7 +213,7 @@ def damaged_in_the_cache(draw: random.Random, times: int) -> Finding:
             path.write_bytes(data)
             at.hub.mend()
             ended = at.run()
-            restored += at.is_whole(ended) and f"{name} is damaged in the cache" in ended.errors
+            restored += at.is_whole(ended) and f"{name} is damaged in the cache" in ended.output
             others = [r for r in at.hub.requests("GET", "/resolve/") if not r.path.endswith(name)]
             more += len(others)
     return Finding(

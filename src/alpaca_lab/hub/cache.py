@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..config import fingerprint
-from ..store import OUTPUTS, RecordError, read_json, write_json
+from ..files import RecordError, read_json, write_json
+from ..store import OUTPUTS
 from .repository import RemoteFile, Repository
 
 Stamp = tuple[int, int]
@@ -98,7 +99,6 @@ def _memory(repository: Repository) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        known = read_json(path)
-    except (RecordError, UnicodeDecodeError):
+        return read_json(path)
+    except RecordError:  # not there, or damaged: asked and compared anew
         return {}
-    return known if isinstance(known, dict) else {}

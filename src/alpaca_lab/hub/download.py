@@ -9,12 +9,11 @@ protocol (Xet) has no place to go on from.
 import os
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from .. import locks
 from ..config import SettingError
-from ..progress import Bar
+from ..progress import Bar, say
 from . import cache
-from .patience import patiently, say
+from .patience import patiently
 from .repository import CHUNK_BYTES, RemoteFile, Repository
 
 
@@ -27,22 +26,13 @@ def download(repository: Repository, file: RemoteFile) -> None:
         SettingError: If what comes is not what the hub announced, twice.
     """
     blobs = cache.home(repository) / "blobs"
-    locks = blobs.parents[1] / ".locks" / blobs.parent.name
-    for folder in (blobs, locks):
-        folder.mkdir(parents=True, exist_ok=True)
+    place = blobs.parents[1] / ".locks" / blobs.parent.name
+    blobs.mkdir(parents=True, exist_ok=True)
     blob = blobs / file.checksum
-    lock = FileLock(locks / f"{file.checksum}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"{repository.title}: another process fetches {file.name}: waiting for it")
-        lock.acquire()
-    try:
+    with locks.held(place / f"{file.checksum}.lock", f"fetching {file.name}"):
         if not (blob.is_file() and file.matches(blob)):
             _fetch_blob(repository, file, blob)
         _link(blob, cache.snapshot(repository) / file.name)
-    finally:
-        lock.release()
 
 
 def incomplete(repository: Repository, file: RemoteFile) -> Path:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import SettingError
+from ..progress import say
 from . import cache
 from .download import download, incomplete
-from .patience import patiently, say
+from .patience import patiently
 from .repository import RemoteFile, Repository
 from .sentences import refusal
 

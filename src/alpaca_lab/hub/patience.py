@@ -5,12 +5,13 @@ client retries too, but in silence, up to two minutes for one file, and not when
 reset while a file comes: that one is where a large download ends.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
+
+from ..progress import say
 
 Result = TypeVar("Result")
 
@@ -108,11 +109,6 @@ def asked_wait(error: Exception) -> float | None:
     limit = parse_ratelimit_headers(response.headers)
     spent = response.status_code == 429 and limit is not None and limit.remaining == 0
     return float(limit.reset_in_seconds) if spent else None
-
-
-def say(line: str) -> None:
-    """Tell the reader; on standard error, because a command's output may be another's input."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def _never_reached(error: Exception) -> bool:
