@@ -65,3 +65,37 @@ def copied(tmp_path):
     folder = tmp_path / "llama"
     shutil.copytree(TINY / "llama", folder)
     return replace(MODELS["tiny-llama"], source=str(folder)), folder
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds that were waited for the hub; none of them passes."""
+    from alpaca_lab.hub import patience
+
+    spent = []
+    monkeypatch.setattr(patience, "sleep", spent.append)
+    monkeypatch.setattr(patience, "_gave_up", False)
+    return spent
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path, waits):
+    """A hub on this machine that this process takes for the hub, without a token or a cache."""
+    from huggingface_hub import close_session, constants
+
+    from alpaca_lab.hub import cache
+    from faults.hub_stub import Hub
+
+    with Hub() as stub:
+        url = stub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", stub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+        monkeypatch.setattr(cache, "OUTPUTS", tmp_path / "outputs")
+        monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: None)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        close_session()
+        yield stub
+        close_session()

@@ -25,6 +25,7 @@ LAYERS = [
     {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots"},
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},
     {"pages.circumstances", "pages.speed_bars"},
+    {"hub"},
     {"rows.sources", "rows.validation", "rows.clusters", "rows.contamination", "rows.cache"},
     {
         "profiles",

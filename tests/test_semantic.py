@@ -254,22 +254,20 @@ def test_a_missing_package_is_named_with_its_cure():
         semantic.locate(spec)
 
 
-def test_a_hub_that_cannot_be_reached_is_named_with_its_cure(monkeypatch):
-    import huggingface_hub
-
-    def unreachable(*_, **arguments):
-        assert arguments["revision"] == ROBERTA.revision
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(SettingError, match="all-MiniLM-L6-v2, which needs no network"):
+def test_a_hub_that_cannot_be_reached_is_named_with_its_cure(hub):
+    hub.shutdown()
+    hub.server_close()
+    with pytest.raises(SettingError) as caught:
         semantic.locate(ROBERTA)
+    assert str(caught.value) == (
+        "the encoder FacebookAI/roberta-large could not be had, the hub cannot be reached: check "
+        "the network, or take all-MiniLM-L6-v2, which needs no network"
+    )
 
 
-def test_pickled_weights_are_refused(monkeypatch, tmp_path):
-    import huggingface_hub
-
-    (tmp_path / "pytorch_model.bin").touch()
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
-    with pytest.raises(SettingError, match=r"no model\.safetensors"):
+def test_pickled_weights_are_refused(hub):
+    files = {"config.json": b"{}", "tokenizer.json": b"{}", "pytorch_model.bin": b""}
+    hub.add("model", ROBERTA.source, ROBERTA.revision, files)
+    with pytest.raises(SettingError, match=r"no model\.safetensors at commit .*pickled weights"):
         semantic.locate(ROBERTA)
+    assert not hub.requests(where="/resolve/")

@@ -340,7 +340,7 @@ def test_rescaling_takes_the_published_raw_scores_to_the_published_rescaled_ones
 @pytest.mark.model
 @pytest.mark.network
 @needs_data
-def test_roberta_large_gives_the_scores_of_the_bert_score_package():
+def test_roberta_large_gives_the_scores_of_the_bert_score_package(waits):
     """Its encoder is 1.4 GB on the hub: where that cannot be reached, the test says so."""
     from alpaca_lab import semantic
 

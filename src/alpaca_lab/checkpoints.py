@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .config import ModelSpec, SettingError
+from .hub.fetch import fetch
+from .hub.repository import Repository
 from .memory import Shape
 from .store import sha256_file
 
@@ -15,24 +17,38 @@ HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "genera
              "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
              "chat_template.jinja")  # fmt: skip
 """All that is fetched of a hub repository: no pickled weights, no code."""
+NEEDED = ("config.json", "tokenizer.json", "*.safetensors")
+"""Without one of these a checkpoint is not whole."""
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                   "config.json")  # fmt: skip
 
 
-def locate(spec: ModelSpec) -> Path:
+def locate(spec: ModelSpec, *, instead: str | None = None) -> Path:
     """Return the folder of a checkpoint, fetched from the hub at its pinned commit if need be.
+
+    Args:
+        spec: Which checkpoint.
+        instead: What to do without the hub, for the message; `key=FOLDER` if not given.
 
     Raises:
         SettingError: If the folder is not a safetensors checkpoint, or the hub refuses.
     """
     if not spec.is_local:
-        return _download(ungated(spec))
-    folder = Path(spec.source)
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise SettingError(
-            f"{spec.key}: {folder} is not a checkpoint in safetensors "
-            "(config.json and *.safetensors are needed)"
-        )
+        return _fetch(ungated(spec), HUB_FILES, NEEDED, instead=instead)
+    folder = _local(spec)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     return folder
+
+
+def locate_tokenizer(spec: ModelSpec) -> Path:
+    """Return a folder with a model's tokenizer, fetched without its weights if need be.
+
+    Raises:
+        SettingError: If the hub refuses.
+    """
+    if spec.is_local:
+        return Path(spec.source)
+    return _fetch(ungated(spec), TOKENIZER_FILES, ("tokenizer.json",), what="the tokenizer of ")
 
 
 def ungated(spec: ModelSpec) -> ModelSpec:
@@ -46,25 +62,34 @@ def ungated(spec: ModelSpec) -> ModelSpec:
     return replace(spec, **mirror, mirror=None, mirror_revision=None)
 
 
-def _download(spec: ModelSpec) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        folder = snapshot_download(
-            spec.source, revision=spec.revision, allow_patterns=list(HUB_FILES)
+def _local(spec: ModelSpec) -> Path:
+    folder = Path(spec.source)
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise SettingError(
+            f"{spec.key}: {folder} is not a checkpoint in safetensors "
+            "(config.json and *.safetensors are needed)"
         )
-    except GatedRepoError:
-        raise SettingError(
-            f"{spec.source} is gated: accept its licence on the hub and set HF_TOKEN, "
-            f"or use a local folder with {spec.key}=FOLDER"
-        ) from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise SettingError(
-            f"{spec.source} could not be had from the hub ({type(error).__name__}): check the "
-            f"network, or use a local folder with {spec.key}=FOLDER"
-        ) from error
-    return Path(folder)
+    return folder
+
+
+def _fetch(
+    spec: ModelSpec,
+    files: tuple[str, ...],
+    needs: tuple[str, ...],
+    *,
+    what: str = "",
+    instead: str | None = None,
+) -> Path:
+    return fetch(
+        Repository(
+            name=spec.source,
+            revision=spec.revision or "",
+            files=files,
+            needs=needs,
+            title=f"{what}{spec.source}",
+            instead=instead or f"use a local folder with {spec.key}=FOLDER",
+        )
+    )
 
 
 def identify(spec: ModelSpec) -> dict[str, Any]:
@@ -77,7 +102,9 @@ def identify(spec: ModelSpec) -> dict[str, Any]:
     if not spec.is_local:
         spec = ungated(spec)
         return {"source": spec.source, "revision": spec.revision, "sha256": None}
-    folder, digest = locate(spec), hashlib.sha256()
+    # Not by `locate`, which takes this process off the hub, and with it the stages that it starts:
+    # of two models, one may be in a folder and the other on the hub.
+    folder, digest = _local(spec), hashlib.sha256()
     for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
         digest.update(sha256_file(path).encode())
     return {"source": folder.name, "revision": None, "sha256": digest.hexdigest()}

@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from .config import EncoderSpec, SettingError
+from .hub.fetch import fetch
+from .hub.repository import Repository
 from .store import sha256_file
 
 PACKAGE = "package:"
 WEIGHTS = "model.safetensors"
+HUB_FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.json",
+             "vocab.txt", "merges.txt", "special_tokens_map.json")  # fmt: skip
 BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
 """Tokens of every batch, padding included. It is filled up, for its shape decides what computes it:
 on an H100 a third of the texts had other last bits in batches of other sizes, none in these."""
@@ -67,18 +71,16 @@ def _package_folder(spec: EncoderSpec) -> Path:
 
 
 def _hub_folder(spec: EncoderSpec) -> Path:
-    from huggingface_hub import snapshot_download
-
-    patterns = ["config.json", WEIGHTS, "tokenizer*", "vocab*", "merges.txt", "special_tokens*"]
-    try:
-        folder = snapshot_download(spec.source, revision=spec.revision, allow_patterns=patterns)
-    except Exception as error:
-        # The hub's client raises a dozen types, of several libraries, for "not reachable".
-        raise SettingError(
-            f"encoder {spec.source} could not be fetched ({type(error).__name__}): connect to "
-            "huggingface.co once, or take all-MiniLM-L6-v2, which needs no network"
-        ) from error
-    return Path(folder)
+    return fetch(
+        Repository(
+            name=spec.source,
+            revision=spec.revision or "",
+            files=HUB_FILES,
+            needs=("config.json", WEIGHTS, "tokenizer.json"),
+            title=f"the encoder {spec.source}",
+            instead="take all-MiniLM-L6-v2, which needs no network",
+        )
+    )
 
 
 def signature(name: str, *, layer: int, rescaled: bool = False) -> str:

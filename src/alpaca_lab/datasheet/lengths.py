@@ -2,14 +2,13 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ..checkpoints import ungated
-from ..config import ModelSpec, SettingError
+from ..checkpoints import locate_tokenizer
+from ..config import ModelSpec
 from ..data import Dataset
 from ..encoding import Tokenizer, encode_prompt
 from ..models import load_tokenizer
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 BATCH_SIZES = (2, 8, 16)
 DRAWS = 20
 """Random orders over which padding is averaged: its mean then moves by about 0.1 points."""
-TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "config.json")
 
 
 def tokenizer_of(spec: ModelSpec) -> "PreTrainedTokenizerBase":
@@ -31,23 +29,7 @@ def tokenizer_of(spec: ModelSpec) -> "PreTrainedTokenizerBase":
     Raises:
         SettingError: If it cannot be had, or tokenizer.json is missing.
     """
-    if spec.is_local:
-        return load_tokenizer(Path(spec.source))
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
-
-    spec = ungated(spec)
-    try:
-        folder = snapshot_download(
-            spec.source, revision=spec.revision, allow_patterns=list(TOKENIZER_FILES)
-        )
-    except (GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise SettingError(
-            f"the tokenizer of {spec.source} could not be had from the hub "
-            f"({type(error).__name__}): check the network and HF_TOKEN, or use a local folder "
-            f"with {spec.key}=FOLDER"
-        ) from error
-    return load_tokenizer(Path(folder))
+    return load_tokenizer(locate_tokenizer(spec))
 
 
 def token_lengths(

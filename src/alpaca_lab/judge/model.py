@@ -107,7 +107,7 @@ class ModelJudge:
         from transformers import AutoModelForCausalLM
 
         began = perf_counter()
-        folder = checkpoints.locate(spec)
+        folder = checkpoints.locate(spec, instead="give --judge a local folder")
         self.tokenizer: Any = models.load_tokenizer(folder)
         question = render("", "", first="", second="")
         self.labels = label_ids(self._encode, as_read(self.tokenizer, question), name=spec.title)

@@ -1,5 +1,6 @@
 """The records of a source as they stand in it: a local file, or a hub dataset at its commit."""
 
+import errno
 import gzip
 import json
 from pathlib import Path
@@ -7,6 +8,15 @@ from typing import Any
 
 from .. import jsonl
 from ..config import SettingError
+from ..hub.fetch import fetch
+from ..hub.repository import Repository
+
+HUB_FILES = (
+    "README.md", ".huggingface.yaml", "dataset_infos.json",
+    *(f"*.{kind}{packed}" for kind in ("json", "jsonl", "ndjson", "csv", "tsv", "parquet", "arrow")
+      for packed in ("", ".gz", ".bz2", ".xz", ".zst")),
+)  # fmt: skip
+"""All that is fetched of a hub dataset: its card, and rows in forms that hold no code."""
 
 
 def read_file(path: Path) -> list[Any]:
@@ -44,16 +54,33 @@ def read_file(path: Path) -> list[Any]:
 def read_hub(name: str, revision: str | None) -> list[Any]:
     """Return the records of a hub dataset's train split at a pinned commit.
 
+    The files are fetched as a model's are, and `datasets` reads the folder by the same rules as on
+    the hub: the splits and configurations of its card, or the names of its files. Left to fetch
+    them itself it would take, where the hub does not answer, whichever commit it read last.
+
     Raises:
-        SettingError: If the hub cannot be reached or has no such dataset.
+        SettingError: If the hub cannot be reached or has no such dataset, or it cannot be read.
     """
+    instead = "give a local .json, .jsonl or .parquet file instead"
+    folder = fetch(
+        Repository(
+            name=name,
+            revision=revision or "",
+            kind="dataset",
+            files=HUB_FILES,
+            title=f"the dataset {name}",
+            instead=instead,
+        )
+    )
     from datasets import load_dataset
 
     try:
-        return list(load_dataset(name, revision=revision, split="train"))
+        return list(load_dataset(str(folder), split="train"))
     except Exception as error:
-        # datasets raises a dozen types, from ConnectionError to its own; the cure is the same.
+        # Cards, rows and tables are read by four libraries, each with errors of its own.
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        reason = str(error).partition("\n")[0]
         raise SettingError(
-            f"the dataset {name} could not be had from the hub ({type(error).__name__}): check the "
-            "network, or give a local .json, .jsonl or .parquet file instead"
-        ) from error
+            f"the dataset {name} cannot be read ({type(error).__name__}: {reason}): {instead}"
+        ) from None
