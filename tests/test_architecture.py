@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
-    {"sampling_kernels"},
+    {"sampling_kernels", "characters", "spreadsheet"},
     {
         "config",
         "install",
@@ -19,9 +19,9 @@ LAYERS = [
         "sampling",
         "hardware",
     },
-    {"batches", "fitting", "packed", "columns"},
+    {"batches", "fitting", "packed", "columns", "lock"},
     {"engine", "texts", "jobs", "hypotheses", "pages.page", "rows.ngrams"},
-    {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots"},
+    {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots", "trust"},
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},
     {"pages.circumstances", "pages.speed_bars"},
     {"rows.sources", "rows.validation", "rows.clusters", "rows.contamination", "rows.cache"},

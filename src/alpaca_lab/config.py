@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
+
+from .characters import plain, visible
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "assets" / "tiny"
@@ -16,8 +19,20 @@ LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
 PHI_LINEARS = ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2")
 
 
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+"""A model's key: it names folders, so that it holds no slash and is no dot."""
+STUDY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", re.ASCII)
+REVISION = re.compile(r"[0-9a-f]{40}")
+
+
 class SettingError(ValueError):
-    """A choice that cannot be honoured. The message names the field and what to do instead."""
+    """A choice that cannot be honoured. The message names the field and what to do instead.
+
+    It may quote a file that somebody else wrote, so its control characters are made visible.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(visible(message))
 
 
 def require(condition: bool, message: str) -> None:
@@ -58,10 +73,17 @@ class ModelSpec:
     """All linear layers of a block. PEFT adapts what matches and is silent about the rest."""
 
     def __post_init__(self) -> None:
+        require(
+            KEY.fullmatch(self.key) is not None,
+            f'model key "{self.key}" may hold up to 64 letters, digits, "-", "_" and ".", and '
+            "begins with a letter or a digit",
+        )
+        # It is printed in logs and bars as it is.
+        object.__setattr__(self, "title", plain(self.title))
         for name, revision in ((self.source, self.revision), (self.mirror, self.mirror_revision)):
             is_hub = name is not None and not Path(name).is_absolute()
             require(
-                not is_hub or (revision is not None and len(revision) == 40),
+                not is_hub or (revision is not None and REVISION.fullmatch(revision) is not None),
                 f"{self.key}: {name} needs a revision of 40 hex digits, "
                 "or an absolute path if it is a local folder",
             )
@@ -339,8 +361,8 @@ class StudySpec:
 
     def __post_init__(self) -> None:
         require(
-            bool(self.name) and self.name.replace("-", "").replace("_", "").isalnum(),
-            f'study name "{self.name}" may hold letters, digits, "-" and "_" only',
+            STUDY_NAME.fullmatch(self.name) is not None,
+            f'study name "{self.name}" may hold letters, digits, "-" and "_" only, no "-" first',
         )
         keys = [model.key for model in self.models]
         require(bool(keys), "a study needs at least one model")

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .. import checkpoints, hardware, models
+from .. import checkpoints, hardware, models, trust
 from ..batches import pad
 from ..config import ModelSpec, SettingError, require
 from ..semantic import quiet_loading
@@ -108,6 +108,7 @@ class ModelJudge:
 
         began = perf_counter()
         folder = checkpoints.locate(spec)
+        trust.check_checkpoint(folder)
         self.tokenizer: Any = models.load_tokenizer(folder)
         question = render("", "", first="", second="")
         self.labels = label_ids(self._encode, as_read(self.tokenizer, question), name=spec.title)
