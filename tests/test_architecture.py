@@ -19,7 +19,7 @@ LAYERS = [
         "sampling",
         "hardware",
     },
-    {"batches", "fitting", "packed", "columns", "lock"},
+    {"batches", "fitting", "packed", "columns", "lock", "audit"},
     {"engine", "texts", "jobs", "hypotheses", "pages.page", "rows.ngrams"},
     {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots", "trust"},
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},

@@ -59,6 +59,13 @@ def select(text: str, *, gpu: bool, colab: bool) -> tuple[list[str], list[str]]:
     return plain, bare
 
 
+def unlocked(requirements: Sequence[str], lock: str) -> list[str]:
+    """Return the requirement lines that a lock does not pin at that version."""
+    names = (line.replace("_", "-").lower() for line in requirements)
+    pinned = set(re.findall(r"(?m)^[^\s#]+==[^\s;]+", lock))
+    return [name for name in names if name != "-e ." and name not in pinned]
+
+
 def pip(*arguments: str) -> None:
     """Run pip in this environment, or stop with its own message."""
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "-q"]
@@ -105,18 +112,26 @@ def install_cpu_torch(requirement: str) -> None:
         )
 
 
-def install_locked(torch: str) -> None:
+def install_locked(requirements: Sequence[str]) -> None:
     """Install what requirements.lock pins, each file by its sha256, and this project.
 
     Args:
-        torch: Its requirement. Its CPU build is on an index of its own, save for macOS.
+        requirements: Lines that the lock must pin. Of torch, whose CPU build is on an index of its
+            own save for macOS, it says the version.
     """
+    lock = LOCK.read_text(encoding="utf-8")
+    if missing := unlocked(requirements, lock):
+        sys.exit(
+            f"error: {LOCK.name} does not pin {', '.join(missing)}, which requirements.txt asks "
+            "for; run `make lock`"
+        )
     if platform.system() != "Darwin":
+        [torch] = [line for line in requirements if line.startswith("torch==")]
         install_cpu_torch(torch)
     # First what builds: a package without a wheel is built by the setuptools that is locked.
-    builder = re.search(r"(?m)^setuptools==.*(\n    .*)*", LOCK.read_text())
+    builder = re.search(r"(?m)^setuptools==.*(\n    .*)*", lock)
     pip_locked(builder[0])
-    pip_locked(LOCK.read_text())
+    pip_locked(lock)
     pip("--no-deps", "--no-build-isolation", "-e", ".")
 
 
@@ -152,8 +167,7 @@ def main() -> None:
     print("install: a few minutes the first time, then seconds", flush=True)
     plain, bare = select((ROOT / "requirements.txt").read_text(), gpu=gpu, colab=colab)
     if locked:
-        [torch] = [line for line in plain if line.startswith("torch==")]
-        install_locked(torch)
+        install_locked(plain + bare)
     else:
         install_unlocked(plain, bare)
     # In a notebook's kernel this package is importable at once, without a restart.
