@@ -7,9 +7,11 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
-    {"sampling_kernels", "characters", "spreadsheet"},
+    {"characters", "spreadsheet"},
+    {"sampling_kernels", "endings"},
     {
         "config",
+        "files",
         "install",
         "progress",
         "rouge",
@@ -19,7 +21,7 @@ LAYERS = [
         "sampling",
         "hardware",
     },
-    {"batches", "fitting", "packed", "columns", "lock", "audit"},
+    {"batches", "fitting", "packed", "columns", "locks", "runs", "lock", "audit"},
     {"engine", "texts", "jobs", "hypotheses", "pages.page", "rows.ngrams"},
     {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots", "trust"},
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},

@@ -38,7 +38,7 @@ def ask(pip_audit: str, packages: Sequence[str], service: str) -> list[dict[str,
         file = Path(folder, "packages.txt")
         file.write_text("\n".join(packages) + "\n", encoding="utf-8")
         command = [pip_audit, "--disable-pip", "--no-deps", "--progress-spinner=off",
-                   "--format=json", f"--vulnerability-service={service}", f"-r={file}"]  # fmt: skip
+                   "--format=json", f"--vulnerability-service={service}", "-r", file]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)
     return json.loads(done.stdout)["dependencies"] if done.stdout.strip() else []
 

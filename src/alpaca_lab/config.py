@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from .characters import plain, visible
+from .characters import plain
+from .endings import OneSentence
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "assets" / "tiny"
@@ -25,14 +26,8 @@ STUDY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", re.ASCII)
 REVISION = re.compile(r"[0-9a-f]{40}")
 
 
-class SettingError(ValueError):
-    """A choice that cannot be honoured. The message names the field and what to do instead.
-
-    It may quote a file that somebody else wrote, so its control characters are made visible.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(visible(message))
+class SettingError(OneSentence, ValueError):
+    """A choice that cannot be honoured. The message names the field and what to do instead."""
 
 
 def require(condition: bool, message: str) -> None:
