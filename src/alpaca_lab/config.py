@@ -23,6 +23,8 @@ PHI_LINEARS = ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2")
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 """A model's key: it names folders, so that it holds no slash and is no dot."""
 STUDY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", re.ASCII)
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""A repository of the hub: owner/name, and no path."""
 REVISION = re.compile(r"[0-9a-f]{40}")
 
 
@@ -82,6 +84,10 @@ class ModelSpec:
                 f"{self.key}: {name} needs a revision of 40 hex digits, "
                 "or an absolute path if it is a local folder",
             )
+            require(
+                not is_hub or HUB_NAME.fullmatch(name) is not None,
+                f"{self.key}: {name} is no owner/name of the hub, and no absolute path",
+            )
 
     @property
     def is_local(self) -> bool:
@@ -105,6 +111,12 @@ class DataSpec:
     """Train on the first so many rows in hash order; None trains on all."""
 
     def __post_init__(self) -> None:
+        require(
+            self.revision is None
+            or bool(HUB_NAME.fullmatch(self.source) and REVISION.fullmatch(self.revision)),
+            f"data: {self.source} at {self.revision} is no hub dataset as owner/name@COMMIT, the "
+            "commit in 40 hex digits",
+        )
         require(
             0 < self.test_share < 1
             and 0 < self.validation_share < 1
