@@ -82,8 +82,6 @@ def as_read(tokenizer: Any, question: str) -> str:
     """
     if not tokenizer.chat_template:
         return question + PLAIN_END
-    from jinja2 import TemplateError
-
     try:
         return tokenizer.apply_chat_template(
             [{"role": "user", "content": question}],
@@ -91,8 +89,8 @@ def as_read(tokenizer: Any, question: str) -> str:
             tokenize=False,
             **CHAT_OPTIONS,
         )
-    except (TemplateError, OverflowError) as error:
-        # Transformers runs it in Jinja's sandbox, which stops what would leave it.
+    except Exception as error:
+        # Transformers runs it in Jinja's sandbox, which stops what would leave it in many ways.
         raise SettingError(
             f"the judge's chat template fails ({error}); take another judge, or mend the template"
         ) from None
