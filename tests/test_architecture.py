@@ -70,7 +70,7 @@ LAYERS = [
     {"pages.human_figures"},
     {"pages.render", "pilot", "common_noise", "original", "walkthrough"},
     {"report_pages", "score_file", "decoding_walkthrough"},
-    {"report", "judge.command"},
+    {"report", "judge.command", "verification"},
     {"study"},
     {"__main__"},
 ]

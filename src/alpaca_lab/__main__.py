@@ -295,6 +295,21 @@ def report_(
     print(f"every table of {name} follows from its rows")
 
 
+@app.command()
+def verify(
+    name: Annotated[str, typer.Option(help="Study to look at: a folder below results/.")] = "smoke",
+) -> None:
+    """Compare every file of a study with its checksum; name each that is damaged, and its cure."""
+    from . import verification
+
+    files, damages = verification.verify(Record.of(name))
+    for damage in damages:
+        print(f"damaged: {damage.path}; {damage.cure}", file=sys.stderr)
+    if damages:
+        raise typer.Exit(1)
+    print(f"{files} files of {name} are as they were written")
+
+
 def main() -> None:
     """Run the command line; turn what a user can mend into one sentence."""
     if PIPE_VARIABLE in os.environ:

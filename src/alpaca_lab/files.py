@@ -166,16 +166,28 @@ def damaged(folder: Path) -> list[Path]:
 
     A folder without SHA256SUMS was not finished: the list itself is then the file that is missing.
     """
-    sums = folder / SUMS
-    if not sums.is_file():
-        return [sums]
-    listed = {}
-    for line in sums.read_text(encoding="utf-8", errors="replace").splitlines():
+    sums = _sums(folder)
+    return [folder / SUMS] if sums is None else mismatched(folder, sums)
+
+
+def listed(folder: Path) -> list[Path]:
+    """Return the files that a folder's SHA256SUMS lists, none where it cannot be read."""
+    return [folder / name for name in _sums(folder) or {}]
+
+
+def _sums(folder: Path) -> dict[str, str] | None:
+    """Return the sha256 of each file by its path below the folder; None where they are not told."""
+    try:
+        text = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    sums = {}
+    for line in text.splitlines():
         digest, _, name = line.partition("  ")
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-            return [sums]
-        listed[name] = digest
-    return mismatched(folder, listed)
+            return None
+        sums[name] = digest
+    return sums
 
 
 def _checked(data: bytes, end: re.Pattern[bytes]) -> dict[str, Any] | None:

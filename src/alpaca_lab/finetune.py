@@ -118,10 +118,10 @@ def _spec_of(study: StudySpec, model_key: str) -> ModelSpec:
 
 def is_whole(folder: Path) -> bool:
     """Return True when a finetune was finished and every file of it is as it was then."""
-    return not _damaged(folder)
+    return not damaged(folder)
 
 
-def _damaged(folder: Path) -> list[Path]:
+def damaged(folder: Path) -> list[Path]:
     """Return the files of a finetune that are not as they were; the manifest if that is one."""
     try:
         return mismatched(folder, read_json(folder / MANIFEST)["sha256"])
@@ -131,7 +131,7 @@ def _damaged(folder: Path) -> list[Path]:
 
 def _is_ready(folder: Path, model_key: str, *, record: Record) -> bool:
     """Return True when a finetune is whole; one that is damaged is mended if its record can."""
-    wrong = _damaged(folder)
+    wrong = damaged(folder)
     if not wrong:
         return True
     copies = record.folder / "training" / model_key
