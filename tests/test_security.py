@@ -8,8 +8,11 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
+from pathlib import Path
 
+import pandas as pd
 import pytest
+from hypothesis import given, settings, strategies
 
 import human_records
 import test_judge
@@ -22,6 +25,7 @@ from alpaca_lab.files import read_json, write_json
 from alpaca_lab.human import draw, ratings, sheet
 from alpaca_lab.human.session import Session
 from alpaca_lab.judge import stage
+from alpaca_lab.spreadsheet import guard, unguard
 from alpaca_lab.store import Record, RecordError
 
 OUTSIDE = "evil.example"
@@ -361,7 +365,18 @@ def test_path_is_no_name_of_a_table(record, name):
         report.read_table(record, name)
 
 
-@pytest.mark.xfail(strict=True, reason="Record.of takes any name")
+@pytest.mark.xfail(
+    strict=True, raises=pytest.fail.Exception, reason="a finetune's manifest may name any folder"
+)
+@pytest.mark.parametrize("folder", ["../../etc", "/etc", "outputs/../../etc/adapter", "", None])
+def test_path_in_a_finetunes_manifest_is_no_adapter(tmp_path, folder):
+    record = Record(tmp_path)
+    record.write_training("x", {"adapter": {"folder": folder}}, pd.DataFrame({"step": [1]}))
+    with pytest.raises(RecordError, match="is no adapter's folder"):
+        record.training("x")
+
+
+@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="Record.of takes any name")
 @pytest.mark.parametrize("name", ["../x", "/etc", "..", ""])
 def test_path_is_no_name_of_a_record(name):
     with pytest.raises(SettingError, match="study name"):
@@ -375,3 +390,34 @@ def test_key_of_ratings_is_read_beside_its_plan_wherever_the_plan_points(session
     moved = plan | {"key": str(tmp_path / plan["key"])}
     write_json(folder / "plan.json", moved)
     assert set(Session(session.record, "anna").plan.items)
+
+
+# A spreadsheet
+
+
+@settings(max_examples=300, deadline=None)
+@given(strategies.text(alphabet="=+-@' a1;\t\r\n\uff1d"))
+def test_guard_is_taken_off_again_and_leaves_no_formula(text):
+    guarded = guard(text)
+    assert unguard(guarded) == text
+    assert guarded[:1] not in set(SIGNS)
+    assert not re.search(r"[;\t\r\n]([=+@\uff1d]|-\S)", guarded)
+
+
+# SECURITY.md
+
+
+def test_every_threat_has_a_test_and_every_test_exists():
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    defined = {
+        name
+        for path in Path(__file__).parent.glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    rows = [line for line in page.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 15
+    for row in rows:
+        *_, named, _ = re.split(r"(?<!\\)\|", row)
+        tests = re.findall(r"`(test_\w+)`", named)
+        assert tests, row
+        assert not set(tests) - defined, row
