@@ -12,10 +12,12 @@ NAME ?= $(PROFILE)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tools that look at the packages, apart from them.
+TOOLS := $(VENV)/tools/bin
 EXECUTED := results/$(NAME)/master_file.ipynb
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint notebook report clean
+.PHONY: help install run test lint audit lock notebook report clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +25,7 @@ help: ## this list
 
 install: $(READY) ## .venv with the CPU or the GPU packages, whichever this machine needs
 
-$(READY): requirements.txt pyproject.toml src/alpaca_lab/install.py
+$(READY): requirements.txt requirements.lock pyproject.toml src/alpaca_lab/install.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -42,6 +44,16 @@ test: $(READY) ## the tests that this machine can run
 
 lint: $(READY) ## ruff: style and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+audit: $(TOOLS)/pip-audit ## known vulnerabilities of every pinned package; needs a network
+	@PYTHONPATH=src $(TOOLS)/python -m alpaca_lab.audit $(TOOLS)/pip-audit
+
+lock: $(TOOLS)/uv ## write requirements.lock again, after a change of requirements.txt
+	@PYTHONPATH=src $(TOOLS)/python -m alpaca_lab.lock $(TOOLS)/uv
+
+$(TOOLS)/pip-audit $(TOOLS)/uv:
+	@test -x $(TOOLS)/python || $(PYTHON) -m venv $(VENV)/tools
+	@$(TOOLS)/python -m pip install -q --disable-pip-version-check pip-audit==2.10.1 uv==0.13.9
 
 notebook: $(READY) ## open master_file.ipynb in JupyterLab
 	@$(BIN)/jupyter lab master_file.ipynb

@@ -7,6 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
+    {"characters", "spreadsheet"},
     {"sampling_kernels", "endings", "overlap"},
     {
         "config",
@@ -20,9 +21,9 @@ LAYERS = [
         "sampling",
         "hardware",
     },
-    {"batches", "fitting", "packed", "columns", "locks", "runs"},
+    {"batches", "fitting", "packed", "columns", "locks", "runs", "lock", "audit"},
     {"engine", "texts", "jobs", "hypotheses", "pages.page", "rows.ngrams"},
-    {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots"},
+    {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots", "trust"},
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},
     {"pages.circumstances", "pages.speed_bars"},
     {"hub"},

@@ -325,7 +325,12 @@ def test_log_that_a_spreadsheet_saved_is_read_and_added_to(record, plan, items):
 REASONS = {
     "commas and quotes": ('a, "b", c;d', 'a, "b", c;d'),
     "lines": ("a\nb\r\nc\rd", "a b c d"),
-    "a nul": ("a\0b", "a\0b"),
+    "a nul": ("a\0b", "a␀b"),
+    "an escape sequence": ("\x1b]52;c;eA==\x07red", "␛]52;c;eA==␇red"),
+    "half a character": ("a\ud800b", "a<U+D800>b"),
+    "a formula": ("=1+1", "=1+1"),
+    "a formula after a semicolon": ("no;=1+1", "no;=1+1"),
+    "an apostrophe and a formula": ("'=1+1", "'=1+1"),
     "other line ends": ("a\u2028b\u2029c\x85d\x0be\x0cf", "a b c d e f"),
     "10,000 characters": ("x" * 10_000, "x" * 200),
     "10,000 words": ("no " * 10_000, ("no " * 67)[:200]),

@@ -1,10 +1,16 @@
 """Which requirements a machine gets; nothing is installed here."""
 
+import hashlib
+import re
+import stat
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from alpaca_lab import install
+from alpaca_lab import audit, install, lock
 
 TEXT = """
 torch==2.13.0        # [keep] tensors
@@ -57,4 +63,150 @@ def test_cpu_index_is_taken_when_it_answers(monkeypatch):
     monkeypatch.setattr(install, "reachable", lambda url: True)
     monkeypatch.setattr(install, "pip", lambda *arguments: calls.append(arguments))
     install.install_cpu_torch("torch==2.13.0")
-    assert calls == [("torch==2.13.0", "--index-url", install.TORCH_CPU_INDEX)]
+    assert calls == [("--no-deps", "torch==2.13.0", "--index-url", install.TORCH_CPU_INDEX)]
+
+
+# The lock
+
+LOCK = install.LOCK.read_text(encoding="utf-8")
+ENTRY = re.compile(
+    r"(?m)^(?P<name>[^\s#=]+)==(?P<version>[^\s;]+)(?: ;[^\\\n]*)?(?P<rest>.*(?:\n    .*)*)"
+)
+
+
+def test_lock_pins_what_the_requirements_ask_for_on_a_machine_without_a_gpu():
+    plain, bare = install.select(REQUIREMENTS, gpu=False, colab=False)
+    assert install.unlocked(plain + bare, LOCK) == []
+    assert install.unlocked(["torch==2.13.1", "a_b==1"], "a-b==1 \\\n") == ["torch==2.13.1"]
+
+
+def test_every_entry_of_the_lock_has_a_version_and_a_sha256_and_nothing_else():
+    entries = list(ENTRY.finditer(LOCK))
+    assert len(entries) > 150
+    assert "".join(entry[0] for entry in entries) == re.sub(r"(?m)^#.*\n|\n(?! {4})", "", LOCK)
+    for entry in entries:
+        hashes = re.sub(r" \\\n    --hash=sha256:[0-9a-f]{64}", "", " " + entry["rest"].strip())
+        assert hashes.strip() in ("", "\\"), entry["name"]
+        assert entry["rest"].count("--hash=sha256:") >= 1, entry["name"]
+
+
+def test_lock_holds_nothing_of_cuda_and_of_torch_the_build_for_macos_alone():
+    names = {entry["name"] for entry in ENTRY.finditer(LOCK)}
+    assert not [name for name in names if name.startswith(("nvidia", "cuda", "triton"))]
+    assert re.findall(r"(?m)^torch==.*$", LOCK) == ["torch==2.13.0 ; sys_platform == 'darwin' \\"]
+    assert "://" not in LOCK  # no index of a machine
+
+
+def test_requirement_that_is_not_locked_stops_the_install_before_anything_is_fetched(monkeypatch):
+    monkeypatch.setattr(install, "pip", lambda *arguments: pytest.fail("installed all the same"))
+    with pytest.raises(SystemExit, match=r"does not pin torch==9\.9, .* run `make lock`"):
+        install.install_locked(["torch==9.9"])
+
+
+def test_everything_of_the_lock_is_installed_by_hash_alone(monkeypatch):
+    calls = []
+    monkeypatch.setattr(install.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(install, "install_cpu_torch", calls.append)
+    monkeypatch.setattr(install, "pip", lambda *arguments: calls.append(arguments))
+    install.install_locked(["torch==2.13.0"])
+    torch, *locked, project = calls
+    assert torch == "torch==2.13.0"
+    for arguments in locked:
+        assert {"--require-hashes", "--no-deps", "--no-build-isolation"} <= set(arguments)
+    assert project == ("--no-deps", "--no-build-isolation", "-e", ".")
+
+
+def test_wheel_with_another_sha256_is_not_installed(tmp_path, monkeypatch, capfd):
+    """The real pip, on a package that is built here: no index is asked."""
+    wheel = tmp_path / "made_up-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("made_up.py", "")
+        file.writestr("made_up-1.0.dist-info/METADATA", "Name: made-up\nVersion: 1.0\n")
+        file.writestr("made_up-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr("made_up-1.0.dist-info/RECORD", "")
+    for name, value in (
+        ("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", str(tmp_path)),
+        ("PIP_TARGET", str(tmp_path / "here")), ("PIP_CONFIG_FILE", "/dev/null"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match="pip could not install"):
+        install.pip_locked(f"made-up==1.0 \\\n    --hash=sha256:{'0' * 64}\n")
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in capfd.readouterr().err
+    with pytest.raises(SystemExit):
+        install.pip_locked("made-up==1.0\n")
+    assert not (tmp_path / "here").exists()
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    install.pip_locked(f"made-up==1.0 \\\n    --hash=sha256:{digest}\n")
+    assert (tmp_path / "here" / "made_up.py").is_file()
+
+
+def test_lock_is_made_of_the_requirements_and_of_what_builds_them(tmp_path, monkeypatch, capsys):
+    """With a uv that answers what it was asked, and no index."""
+    code = "import sys; print(open(sys.argv[-1]).read().replace('\\n', ' \\\\\\n'))"
+    uv = script(tmp_path / "uv", code)
+    monkeypatch.setattr(lock, "LOCK", tmp_path / "requirements.lock")
+    lock.main(uv)
+    text = (tmp_path / "requirements.lock").read_text()
+    assert text.startswith("# Written by `make lock`")
+    assert "torch==2.13.0 ; sys_platform == 'darwin' \\" in text
+    assert "setuptools>=77" in text and "unsloth==" in text and "-e ." not in text
+    assert "torchvision" not in text
+
+
+# Known vulnerabilities
+
+KNOWN = {"name": "jinja2", "version": "2.4.1", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
+FINE = {"name": "numpy", "version": "2.4.6", "vulns": []}
+SKIPPED = {"name": "numpy", "skip_reason": "not found"}
+
+
+def script(path, code):
+    path.write_text(f"#!{sys.executable}\n{code}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def pip_audit(folder, control, ours):
+    """A pip-audit that knows this of the control package, and this of all others."""
+    return script(
+        folder / "pip-audit",
+        "import json, sys\n"
+        f"known = {control!r} if 'jinja2==2.4.1' in open(sys.argv[-1]).read() else {ours!r}\n"
+        "print(json.dumps({'dependencies': known}))",
+    )
+
+
+@pytest.mark.parametrize(
+    ("control", "ours", "status", "sentence"),
+    [
+        ([KNOWN], [FINE], audit.NONE_KNOWN, "0 known vulnerabilities in 1 packages"),
+        ([KNOWN], [KNOWN, FINE], audit.SOME_KNOWN, "jinja2 2.4.1: PYSEC-1, mended in 3"),
+        ([KNOWN], [FINE, SKIPPED], audit.NONE_KNOWN, "the database does not have numpy"),
+        ([SKIPPED], [SKIPPED], audit.NOT_ASKED, "nothing was checked"),
+        ([FINE], [FINE], audit.NOT_ASKED, "nothing was checked"),
+        ([], [], audit.NOT_ASKED, "nothing was checked"),
+    ],
+)
+def test_audit_tells_no_news_from_good_news(tmp_path, capsys, control, ours, status, sentence):
+    assert audit.main(pip_audit(tmp_path, control, ours)) == status
+    assert sentence in capsys.readouterr().out
+
+
+def test_every_pinned_package_is_audited():
+    asked = {re.split("[=; ]", line)[0] for line in audit.pinned()}
+    wanted = re.findall(r"(?m)^([\w-]+)==", REQUIREMENTS)
+    assert {name.replace("_", "-") for name in wanted} <= {name.replace("_", "-") for name in asked}
+    assert {"torch", "torchvision", "mpmath"} <= asked
+
+
+def test_no_pinned_package_has_a_known_vulnerability():
+    """Against a real database, where one can be reached."""
+    tool = Path(sys.executable).with_name("pip-audit")
+    tool = tool if tool.is_file() else install.ROOT / ".venv/tools/bin/pip-audit"
+    if not tool.is_file():
+        pytest.skip("pip-audit is not installed; run `make audit` once")
+    command = [sys.executable, "-m", "alpaca_lab.audit", str(tool)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=install.ROOT)
+    if done.returncode == audit.NOT_ASKED:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == audit.NONE_KNOWN, done.stdout

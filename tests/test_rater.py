@@ -7,11 +7,11 @@ from functools import cached_property
 
 import pytest
 
+from alpaca_lab.characters import visible
 from alpaca_lab.human import draw, plan, ratings
 from alpaca_lab.human.items import Texts
 from alpaca_lab.human.rubric import SKIPS
 from alpaca_lab.human.session import Session
-from alpaca_lab.pages.page import visible
 from alpaca_lab.store import Record
 from chromium import chromium
 from human_records import HOSTILE, fabricate, secrets_of

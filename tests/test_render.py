@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
+from alpaca_lab.characters import plain
 from alpaca_lab.pages import verdicts
 from alpaca_lab.pages.markdown import escape, grid, page
-from alpaca_lab.pages.page import Page, interval, number, p_equals, p_value, plain
+from alpaca_lab.pages.page import Page, interval, number, p_equals, p_value
 from alpaca_lab.store import CONTROL
 
 TITLES = {"alpha": "Alpha", "beta": "Beta|2"}

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from . import jsonl
+from .characters import visible
 from .closeness import Closeness
 from .config import SettingError
 from .controls import EMPTY
@@ -111,6 +112,9 @@ def _checked(record: Any, where: str) -> dict[str, Any]:
             (values[name] or "").encode()
         except UnicodeEncodeError:
             raise SettingError(f"{where}: `{name}` is not valid Unicode") from None
+    # It is printed, also as CSV and JSON, where a terminal would obey it.
+    if visible(values["group"]) != values["group"]:
+        raise SettingError(f"{where}: `group` holds a control or direction character")
     if values["answer"] is None:
         return values | {"status": "failed"}
     return values | {"status": "ok" if values["answer"].strip() else EMPTY}

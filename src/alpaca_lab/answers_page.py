@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from .answers_file import Answers
+from .characters import plain
 from .estimates import PRIMARY, RESCALED
-from .pages.page import interval, number, p_value, plain
+from .pages.page import interval, number, p_value
 from .pages.wording import METRICS
 
 SCORES = ("corpus_bleu", "corpus_chrf", PRIMARY, "bertscore_f1")

@@ -11,6 +11,7 @@ from .config import ModelSpec, SettingError
 from .hub.fetch import fetch
 from .hub.repository import Repository
 from .memory import Shape
+from .trust import check_checkpoint
 from .store import sha256_file
 
 HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
@@ -33,10 +34,12 @@ def locate(spec: ModelSpec, *, instead: str | None = None) -> Path:
     Raises:
         SettingError: If the folder is not a safetensors checkpoint, or the hub refuses.
     """
-    if not spec.is_local:
-        return _fetch(ungated(spec), HUB_FILES, NEEDED, instead=instead)
-    folder = _local(spec)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if spec.is_local:
+        folder = _local(spec)
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    else:
+        folder = _fetch(ungated(spec), HUB_FILES, NEEDED, instead=instead)
+    check_checkpoint(folder)
     return folder
 
 

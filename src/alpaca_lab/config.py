@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from .characters import plain
 from .endings import OneSentence
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,6 +18,14 @@ Loader = Literal["unsloth", "plain"]
 
 LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PHI_LINEARS = ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2")
+
+
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+"""A model's key: it names folders, so that it holds no slash and is no dot."""
+STUDY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", re.ASCII)
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""A repository of the hub: owner/name, and no path."""
+REVISION = re.compile(r"[0-9a-f]{40}")
 
 
 class SettingError(OneSentence, ValueError):
@@ -60,12 +70,23 @@ class ModelSpec:
     """All linear layers of a block. PEFT adapts what matches and is silent about the rest."""
 
     def __post_init__(self) -> None:
+        require(
+            KEY.fullmatch(self.key) is not None,
+            f'model key "{self.key}" may hold up to 64 letters, digits, "-", "_" and ".", and '
+            "begins with a letter or a digit",
+        )
+        # It is printed in logs and bars as it is.
+        object.__setattr__(self, "title", plain(self.title))
         for name, revision in ((self.source, self.revision), (self.mirror, self.mirror_revision)):
             is_hub = name is not None and not Path(name).is_absolute()
             require(
-                not is_hub or (revision is not None and len(revision) == 40),
+                not is_hub or (revision is not None and REVISION.fullmatch(revision) is not None),
                 f"{self.key}: {name} needs a revision of 40 hex digits, "
                 "or an absolute path if it is a local folder",
+            )
+            require(
+                not is_hub or HUB_NAME.fullmatch(name) is not None,
+                f"{self.key}: {name} is no owner/name of the hub, and no absolute path",
             )
 
     @property
@@ -90,6 +111,12 @@ class DataSpec:
     """Train on the first so many rows in hash order; None trains on all."""
 
     def __post_init__(self) -> None:
+        require(
+            self.revision is None
+            or bool(HUB_NAME.fullmatch(self.source) and REVISION.fullmatch(self.revision)),
+            f"data: {self.source} at {self.revision} is no hub dataset as owner/name@COMMIT, the "
+            "commit in 40 hex digits",
+        )
         require(
             0 < self.test_share < 1
             and 0 < self.validation_share < 1
@@ -341,8 +368,8 @@ class StudySpec:
 
     def __post_init__(self) -> None:
         require(
-            bool(self.name) and self.name.replace("-", "").replace("_", "").isalnum(),
-            f'study name "{self.name}" may hold letters, digits, "-" and "_" only',
+            STUDY_NAME.fullmatch(self.name) is not None,
+            f'study name "{self.name}" may hold letters, digits, "-" and "_" only, no "-" first',
         )
         keys = [model.key for model in self.models]
         require(bool(keys), "a study needs at least one model")

@@ -7,6 +7,8 @@ import errno
 import os
 import sys
 
+from .characters import visible
+
 WRONG = 2
 """The exit status of what a user can mend."""
 DEVICE_LOST = os.EX_TEMPFAIL
@@ -17,7 +19,15 @@ _LOST = ("CUDA error", "CUDA driver error", "cuBLAS error", "CUBLAS_STATUS", "cu
 
 
 class OneSentence(Exception):
-    """An error whose message says all: what is wrong, where, and what mends it."""
+    """An error whose message says all: what is wrong, where, and what mends it.
+
+    It may quote a file that somebody else wrote: no terminal and no notebook obeys what stands
+    there.
+    """
+
+    def __str__(self) -> str:
+        """Return the message with its control and direction characters made visible."""
+        return visible(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows in place of a traceback; a protocol of IPython."""

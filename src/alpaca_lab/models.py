@@ -15,6 +15,7 @@ from .checkpoints import locate, read_shape
 from .config import LoraSpec, ModelSpec, SettingError, TrainSpec
 from .hardware import compute_dtype, device, release
 from .memory import Shape
+from .trust import ADAPTER, check_adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -198,19 +199,21 @@ def load_decoder(
         A Transformers model in `compute_dtype`, in eval mode, and its tokenizer padding left.
 
     Raises:
-        SettingError: If the adapter does not fit the base layer by layer.
+        SettingError: If checkpoint or adapter hold anything but weights, or the adapter does not
+            fit the base layer by layer.
     """
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
 
     folder = locate(spec)
+    shape, targets = read_shape(folder), spec.lora_targets
+    # Before PEFT opens it, which would unpickle, fetch or drop what it finds there.
+    lora = None if adapter is None else check_adapter(adapter, shape=shape, targets=targets)
     model = _load_nf4(folder)
     if merged:
         model = model.dequantize()
     if adapter is not None:
-        config = PeftConfig.from_pretrained(str(adapter))
         model = PeftModel.from_pretrained(model, str(adapter))
-        lora = LoraSpec(rank=config.r, alpha=config.lora_alpha, dropout=config.lora_dropout)
-        check_adapted(model, shape=read_shape(folder), targets=spec.lora_targets, lora=lora)
+        check_adapted(model, shape=shape, targets=targets, lora=lora)
         check_loaded(model, adapter)
         # The base with the adapter's layers in place is an ordinary Transformers model too.
         model = model.merge_and_unload() if merged else model.get_base_model()
@@ -238,7 +241,7 @@ def check_loaded(model: "PreTrainedModel", adapter: Path) -> None:
         for name, weight in model.named_parameters()
         if ".lora_" in name
     }
-    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
+    with safe_open(adapter / ADAPTER, framework="pt") as file:
         names = set(file.keys())
         if names != set(loaded):
             odd = sorted(names ^ set(loaded))

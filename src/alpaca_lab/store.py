@@ -7,6 +7,7 @@ training/         one folder per finetune: its manifest and its losses
 data/, tables/, figures/, performance/, human/, judge/, original/, report.html
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pandas as pd
 from filelock import FileLock
 
 from . import locks, runs
-from .config import ROOT, fingerprint
+from .config import ROOT, STUDY_NAME, fingerprint, require
 from .files import (
     RecordError,
     mismatched,
@@ -45,7 +46,15 @@ class Record:
 
     @classmethod
     def of(cls, study: str, *, results: Path = RESULTS) -> "Record":
-        """Return the record of the study of that name."""
+        """Return the record of the study of that name.
+
+        Raises:
+            SettingError: If that is no study's name, such as a path that leads elsewhere.
+        """
+        require(
+            STUDY_NAME.fullmatch(study) is not None,
+            f'study name "{study}" may hold letters, digits, "-" and "_" only',
+        )
         return cls(results / study)
 
     def open_run(self, request: Mapping[str, Any]) -> Run:
@@ -161,6 +170,9 @@ class Record:
         """
         folder = self.folder / "training" / model
         manifest = read_json(folder / MANIFEST, cure=CURE)
+        adapter = manifest["adapter"]["folder"]
+        if not (isinstance(adapter, str) and re.fullmatch(r"outputs/[0-9a-f]{12}/adapter", adapter)):
+            raise RecordError(f"{folder / MANIFEST}: {adapter!r} is no adapter's folder; {CURE}")
         for path in mismatched(folder, {LOSS: manifest["sha256"][LOSS]}):
             raise RecordError(f"{path} is damaged: it does not match its manifest; {CURE}")
         return manifest, pd.read_csv(folder / LOSS)

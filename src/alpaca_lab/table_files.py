@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .spreadsheet import guard, unguard
 from .store import Record, RecordError
 from .sweep import AXES
 
@@ -38,13 +39,17 @@ def rounded(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """Return a table as the text of its CSV, the same bytes on every platform."""
-    return frame.to_csv(index=False, lineterminator="\n")
+    """Return a table as the text of its CSV, the same bytes on every platform.
+
+    A word that a spreadsheet would compute, as a group named "=1+1", gets an apostrophe before it.
+    """
+    shown = frame.map(lambda value: guard(value) if isinstance(value, str) else value)
+    return shown.to_csv(index=False, lineterminator="\n")
 
 
 def from_csv(text: str) -> pd.DataFrame:
     """Return a table from the text of its CSV, with full precision; a blank is NaN."""
-    frame = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
+    frame = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False).map(unguard)
     for name in frame.columns.difference(WORDS):
         # float() rounds correctly on every platform; pandas' own parser did not in every version.
         numbers = frame[name].map(lambda word: float(word) if word else math.nan)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..characters import visible
 from ..data import Dataset
 from ..encoding import IGNORED, encode_example
-from ..pages.page import visible
 from ..rows.validation import Example
 
 if TYPE_CHECKING:

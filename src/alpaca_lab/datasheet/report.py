@@ -16,6 +16,7 @@ from ..files import write_atomically, write_json, write_sums
 from ..pages.markdown import grid
 from ..rows.clusters import LISTED
 from ..rows.validation import shorten
+from ..table_files import to_csv
 
 FILES = ("rejected.csv", "duplicates.csv", "contamination.csv", "report.md", "manifest.json")
 TEXT = 200
@@ -211,8 +212,7 @@ def write(dataset: Dataset, folder: Path) -> None:
     """
     frames = {"rejected": rejected, "duplicates": duplicates, "contamination": contamination}
     for name, table in frames.items():
-        text = table(dataset).to_csv(index=False, lineterminator="\n")
-        write_atomically(folder / f"{name}.csv", text)
+        write_atomically(folder / f"{name}.csv", to_csv(table(dataset)))
     write_atomically(folder / "report.md", describe(dataset))
     write_json(folder / "manifest.json", dataset.manifest())
     write_sums(folder, FILES)

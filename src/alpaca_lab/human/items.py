@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..pages.page import visible
+from ..characters import visible
 from ..store import Record, RecordError
 from .plan import Item
 

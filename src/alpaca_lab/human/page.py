@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..characters import plain
 from ..config import study_from_dict
 from ..pages import markdown
-from ..pages.page import Page, count, plain
+from ..pages.page import Page, count
 from ..pages.wording import cell
 from ..store import CONTROL, Record
 from .plan import Plan

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from ..characters import plain
+from ..spreadsheet import guard, unguard
 from ..store import Record, RecordError, write_atomically
 from . import plan as plans
 from .plan import Plan
@@ -52,7 +54,7 @@ class Entry:
             self.time, self.rater, self.item, self.action,
             "" if self.score is None else self.score,
             "" if self.seconds is None else f"{self.seconds:.1f}",
-            _one_line(self.reason),
+            guard(_one_line(self.reason)),
         )  # fmt: skip
         csv.writer(text, lineterminator="\n").writerow(values)
         return text.getvalue()
@@ -285,8 +287,9 @@ def _seconds(text: str, where: str) -> float | None:
 def _reason(row: dict[str, str], where: str) -> str:
     if row["action"] == SKIPPED and not row["reason"].strip():
         raise RecordError(f"{where}: a skipped item needs a reason")
-    return _one_line(row["reason"])
+    return _one_line(unguard(row["reason"]))
 
 
 def _one_line(reason: str) -> str:
-    return " ".join(reason.split())[:LONGEST_REASON]
+    """Return a reason as it is kept: what no file can hold, and no terminal should, shown."""
+    return plain(" ".join(reason.split()))[:LONGEST_REASON]

@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 
 from ..environment import now
+from ..spreadsheet import guard, unguard
 from ..store import Record, RecordError, write_atomically
 from . import plan as plans
 from . import ratings
@@ -22,8 +23,6 @@ ANSWERS = {False: ("answer",), True: ("answer_a", "answer_b")}
 FILLED = ("level", "reason")
 LEVEL = re.compile(r"([1-5])(\.0+)?")
 """A spreadsheet may write 4 as 4.0."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What makes a spreadsheet compute a cell instead of showing it; the last four are full-width."""
 
 
 def export(record: Record, mode: str, rater: str, file: Path) -> int:
@@ -55,7 +54,7 @@ def export(record: Record, mode: str, rater: str, file: Path) -> int:
             question = dict(shown.question)
             asked = (question["Instruction"], question.get("Input", ""))
             words = (*asked, *(text for _, text in shown.answers))
-            rows.append((rater, item, *map(_inert, words), "", ""))
+            rows.append((rater, item, *map(guard, words), "", ""))
     text = StringIO()
     header = (*ASKED, *ANSWERS[len(shown.answers) == 2], *FILLED) if rows else (*ASKED, *FILLED)
     csv.writer(text, lineterminator="\r\n").writerows((header, *rows))
@@ -77,7 +76,7 @@ def import_(record: Record, mode: str, file: Path) -> tuple[int, int]:
     done = ratings.standing(ratings.read(record, mode))
     new, blank = [], 0
     for place, row in _rows(file):
-        level, reason = row["level"].strip(), row["reason"].strip()
+        level, reason = row["level"].strip(), unguard(row["reason"]).strip()
         if not level and not reason:
             blank += 1
             continue
@@ -158,11 +157,6 @@ def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
             padded = cells + [""] * (len(header) - len(cells))
             found.append((f"{file}, row {number}", dict(zip(header, padded, strict=False))))
     return found
-
-
-def _inert(text: str) -> str:
-    """Return a text that a spreadsheet shows and does not compute."""
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _instructions(rubric: str) -> str:

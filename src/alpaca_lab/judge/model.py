@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .. import checkpoints, hardware, models
+from .. import checkpoints, hardware, models, trust
 from ..batches import pad
 from ..config import ModelSpec, SettingError, require
 from ..semantic import quiet_loading

@@ -9,6 +9,8 @@ import json
 import re
 from typing import Any
 
+from ..config import SettingError
+
 LABELS = ("A", "B")
 """What the judge says of the answer that is shown first, and of the one shown second."""
 QUESTION = """\
@@ -74,12 +76,21 @@ def as_read(tokenizer: Any, question: str) -> str:
     Args:
         tokenizer: The judge's; its chat template is used where it has one.
         question: What `render` returns.
+
+    Raises:
+        SettingError: If the template fails, or would do more than format.
     """
     if not tokenizer.chat_template:
         return question + PLAIN_END
-    return tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}],
-        add_generation_prompt=True,
-        tokenize=False,
-        **CHAT_OPTIONS,
-    )
+    try:
+        return tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}],
+            add_generation_prompt=True,
+            tokenize=False,
+            **CHAT_OPTIONS,
+        )
+    except Exception as error:
+        # Transformers runs it in Jinja's sandbox, which stops what would leave it in many ways.
+        raise SettingError(
+            f"the judge's chat template fails ({error}); take another judge, or mend the template"
+        ) from None

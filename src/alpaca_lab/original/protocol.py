@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from .. import jsonl, metrics
+from ..characters import visible
 from ..closeness import Closeness
 from ..config import SettingError
 from ..prompts import WITH_INPUT
@@ -97,6 +98,8 @@ def _checked(record: Any, where: str) -> dict[str, str]:
             value.encode()
         except UnicodeEncodeError:
             raise SettingError(f"{where}: `{name}` is not valid Unicode") from None
+    if visible(checked["group"]) != checked["group"]:
+        raise SettingError(f"{where}: `group` holds a control or direction character")
     return checked
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.optimize import isotonic_regression
 
-from .page import plain
+from ..characters import plain
 
 DPI = 150
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 from textwrap import wrap
 
-from .page import Block, Page, plain
+from ..characters import plain
+from .page import Block, Page
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

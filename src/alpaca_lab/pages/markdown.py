@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from .page import Block, Page, plain
+from ..characters import plain
+from .page import Block, Page
 
 INTERVAL = re.compile(r"(\[[-+]?[\d.]+, [-+]?[\d.]+\](?![(\[:]))")
 """An interval such as "[-1.20, +0.30]", which is no link and reads better without backslashes."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..characters import plain
 from ..estimates import OWN_WORDS
 from ..store import CONTROL
-from .page import plain
 from .wording import CONTROLS, METRICS
 
 

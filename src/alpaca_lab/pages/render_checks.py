@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from .page import BLANK, Page, count, listed, number, plain
+from ..characters import plain
+from .page import BLANK, Page, count, listed, number
 
 Titles = Mapping[str, str]
 """Printed name by model key."""

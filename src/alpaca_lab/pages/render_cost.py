@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from ..characters import plain
 from . import verdicts
-from .page import BLANK, Page, count, interval, number, plain
+from .page import BLANK, Page, count, interval, number
 from .wording import cell
 
 

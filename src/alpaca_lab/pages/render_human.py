@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from ..characters import plain
 from ..human.rubric import ACCEPTABILITY, PAIRWISE
 from ..human_metrics import EVERY
 from ..human_tables import NOT_COLLECTED
 from ..store import CONTROL
 from ..tables import CONTROLS
-from .page import BLANK, Page, count, interval, listed, number, p_equals, p_value, percent, plain
+from .page import BLANK, Page, count, interval, listed, number, p_equals, p_value, percent
 from .wording import METRICS, cell
 
 Titles = Mapping[str, str]

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from ..characters import plain
 from ..store import CONTROL
 from ..sweep import BASE, GREEDY
 from ..tables import CONTROLS
 from . import wording
-from .page import BLANK, Page, count, interval, listed, number, plain
+from .page import BLANK, Page, count, interval, listed, number
 
 Titles = Mapping[str, str]
 """Printed name by model key."""

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
+from ..characters import plain
 from ..estimates import EXPLORATORY, PRIMARY
 from ..store import CONTROL
-from .page import interval, listed, number, p_equals, plain
+from .page import interval, listed, number, p_equals
 from .wording import KNOBS, METRICS, RAISING, cell, setting
 
 ALPHA = 0.05

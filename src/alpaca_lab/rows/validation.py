@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from ..characters import plain
 from ..config import SettingError
-from ..pages.page import plain
 from .ngrams import normalise
 
 FIELDS = ("instruction", "input", "output")
