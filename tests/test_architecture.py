@@ -7,7 +7,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
-    {"sampling_kernels"},
+    {"sampling_kernels", "printable"},
+    {"typed"},
     {
         "config",
         "install",

@@ -106,7 +106,7 @@ def _checked(record: Any, where: str) -> dict[str, Any]:
         raise SettingError(f"{where}: `answer` must be text, or null where it is missing")
     if isinstance(values["repeat"], bool) or not isinstance(values["repeat"], int):
         raise SettingError(f"{where}: `repeat` must be a whole number")
-    for name in ("group", "id", "reference", "answer"):
+    for name in ("group", "id", "cluster", "reference", "answer"):
         try:
             (values[name] or "").encode()
         except UnicodeEncodeError:

@@ -25,6 +25,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from .config import ROOT, fingerprint
+from .printable import Refusal
 
 RESULTS = ROOT / "results"
 OUTPUTS = ROOT / "outputs"
@@ -33,7 +34,7 @@ CONTROL = "control"
 """The model key in study.json of runs that no model answered, such as the empty answer."""
 
 
-class RecordError(ValueError):
+class RecordError(Refusal):
     """Something in results/ is not what its manifest says. The message names it and the cure."""
 
 
