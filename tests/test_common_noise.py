@@ -287,7 +287,7 @@ class Tokenizer:
 
     eos_token_id = 0
 
-    def __call__(self, text):
+    def __call__(self, text, **_):
         return SimpleNamespace(input_ids=[ord(letter) for letter in text])
 
     def decode(self, ids, *, skip_special_tokens):

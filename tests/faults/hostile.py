@@ -113,7 +113,7 @@ def as_lines(rows: list[dict[str, Any]]) -> bytes:
 @cache
 def alpaca(count: int = 24) -> tuple[dict[str, str], ...]:
     """Return rows that every loader takes."""
-    words = "one two three four five six seven eight nine ten eleven twelve".split()
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
     rows = []
     for number in range(count):
         said = random.Random(number).choices(words, k=8)

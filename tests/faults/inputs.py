@@ -3,13 +3,9 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import hypothesis
-import targets
-from findings import Finding, Section
 from hypothesis import HealthCheck, Phase, given, settings
 from targets import Target
 
@@ -32,8 +28,12 @@ def attempt(target: Target, *, count: int, seed: int) -> Tried:
         target.check(value)
 
     options = settings(
-        max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck),
-        phases=(Phase.generate, Phase.shrink), report_multiple_bugs=False,
+        max_examples=count,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+        report_multiple_bugs=False,
     )
     try:
         hypothesis.seed(seed)(options(given(target.inputs)(counted)))()
@@ -42,6 +42,7 @@ def attempt(target: Target, *, count: int, seed: int) -> Tried:
         failure = f"{type(error).__name__}: {error}"[:300]
         if os.environ.get("FUZZ_DEBUG"):
             import traceback
+
             tb = traceback.format_exc().splitlines()
             print("\n".join(tb[-14:]))
             print(*getattr(error, "__notes__", []), sep="\n", end="\n\n")

@@ -1,9 +1,7 @@
 """What a study and its raters have left on the disk: every file of it may be damaged or forged."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,11 @@ import pandas as pd
 from hypothesis import strategies as st
 from targets import Target, refusing
 
+from alpaca_lab.config import as_dict
 from alpaca_lab.human import draw, ratings, session, sheet
 from alpaca_lab.human import plan as plans
 from alpaca_lab.human.rubric import ACCEPTABILITY
-from alpaca_lab.original import protocol
 from alpaca_lab.profiles import PROFILES
-from alpaca_lab.config import as_dict
 from alpaca_lab.store import CONTROL, Record
 
 CELL = "reference"
@@ -38,7 +35,9 @@ def fabricate(folder: Path) -> Record:
         facts = {"cluster": question["cluster"], "text_sha256": _sha256(question["reference"])}
         rows.append(line | facts | {"rougeL": 100.0})
     run.append_session({"seconds": 1.5, "new_tokens": 6, "slots": 4})
-    run.write_likelihood(pd.DataFrame({"id": ["q0"], "nats": [1.5], "tokens": [3], "characters": [9]}))
+    run.write_likelihood(
+        pd.DataFrame({"id": ["q0"], "nats": [1.5], "tokens": [3], "characters": [9]})
+    )
     run.add_check("slots", {"agreement": 1.0})
     run.write_scores(pd.DataFrame(rows))
     run.seal({"counts": {"ok": 6}, "wall_s": None})
@@ -59,10 +58,14 @@ def _sha256(text: str) -> str:
 
 def _entry(rater: str, item: str) -> ratings.Entry:
     time = "2026-01-01T00:00:00Z"
-    return ratings.Entry(time=time, rater=rater, item=item, action=ratings.RATED, score=3, seconds=1)
+    return ratings.Entry(
+        time=time, rater=rater, item=item, action=ratings.RATED, score=3, seconds=1
+    )
 
 
-def damaged(file: Path, read: Callable[[], Any]) -> tuple[st.SearchStrategy, Callable[[bytes], None]]:
+def damaged(
+    file: Path, read: Callable[[], Any]
+) -> tuple[st.SearchStrategy, Callable[[bytes], None]]:
     """Return ways to damage a file, and a check that reads it so and then makes it whole again."""
     whole = file.read_bytes()
 

@@ -4,7 +4,6 @@ Allowed is a value that keeps its promises, or a `SettingError` or `RecordError`
 printable sentence. Any other exception is a finding, and so is a file that a refusal leaves behind.
 """
 
-import csv
 import json
 import math
 import unicodedata
@@ -187,7 +186,7 @@ def _unbraced(written: str) -> bool:
 
 def of_files(folder: Path) -> Iterator[Target]:
     """Yield the targets that read a file of rows, of answers or of whole texts."""
-    row = {name: hostile.texts for name in ("instruction", "input", "output")}
+    row = dict.fromkeys(("instruction", "input", "output"), hostile.texts)
     whole = hostile.alpaca_files()
     for ending, content in whole.items():
         yield Target(
