@@ -29,6 +29,10 @@ def read(path: Path) -> Iterator[tuple[int, Any]]:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             lines = iter(lambda: file.readline(LONGEST_LINE + 1), b"")
             for number, line in enumerate(lines, start=1):
+                require(
+                    len(line) <= LONGEST_LINE,
+                    f"{path}:{number} is longer than {LONGEST_LINE >> 20} MiB: leave it out",
+                )
                 text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 if text.strip():
                     yield number, _parsed(text, f"{path}:{number}")
@@ -37,8 +41,6 @@ def read(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _parsed(line: bytes, where: str) -> Any:
-    size = f"{LONGEST_LINE >> 20} MiB"
-    require(len(line) <= LONGEST_LINE, f"{where} is longer than {size}: leave it out or shorten it")
     try:
         return json.loads(line.decode())
     except (ValueError, RecursionError) as error:

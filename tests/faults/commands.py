@@ -62,8 +62,10 @@ def vectors(folder: Path) -> st.SearchStrategy:
         name: sorted(option for part in command.params for option in part.opts)
         for name, command in known.items()
     }
-    right = ("smoke", "full", "tiny-llama", str(file), str(folder), "0", "-1", "1e999", "nan",
-             "none", "greedy", "questions=2", "train.epochs=nan", "acceptability", "--")  # fmt: skip
+    right = (
+        "smoke", "full", "tiny-llama", str(file), str(folder), "0", "-1", "1e999", "nan", "none",
+        "greedy", "questions=2", "train.epochs=nan", "acceptability", "--",
+    )  # fmt: skip
     value = st.sampled_from(right) | typeable
 
     def of(name: str) -> st.SearchStrategy:
@@ -104,7 +106,7 @@ def of_commands(folder: Path) -> Iterator[Target]:
     yield Target(name="command line", inputs=vectors(folder), check=ran, weight=0.3)
 
 
-def of_tokenizers() -> Iterator[Target]:
+def of_tokenizers(_: Path) -> Iterator[Target]:
     """Yield a target for the tokenizer of each embedded model."""
     for folder in ("llama", "mistral", "phi"):
         tokenizer = models.load_tokenizer(TINY / folder)

@@ -1,5 +1,6 @@
 """What a study and its raters have left on the disk: every file of it may be damaged or forged."""
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ def fabricate(folder: Path) -> Record:
     """Write a record of one sealed run of a control, and a plan of who rates its answers."""
     record, rows = Record(folder), []
     questions = [
-        {"id": f"q{n}", "cluster": f"c{n}", "instruction": f"Say {n}.", "input": "", "reference": f"{n}"}
+        {"id": f"q{n}", "cluster": f"c{n}", "instruction": f"Say {n}.", "input": "",
+         "reference": f"It is {n}."}
         for n in range(6)
     ]  # fmt: skip
     record.write_questions(questions)
@@ -51,8 +53,6 @@ def fabricate(folder: Path) -> Record:
 
 
 def _sha256(text: str) -> str:
-    import hashlib
-
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -228,7 +228,7 @@ def of_files(folder: Path) -> Iterator[Target]:
     )
 
 
-def of_values() -> Iterator[Target]:
+def of_values(_: Path) -> Iterator[Target]:
     """Yield the targets that are given values: settings, specs, texts."""
     spec = config.as_dict(profiles.PROFILES["smoke"])
     parts = [name for name, value in spec.items() if isinstance(value, dict)]
