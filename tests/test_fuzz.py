@@ -184,7 +184,7 @@ def test_a_nested_value_in_a_row_is_excerpted_shortly():
 def test_a_pile_of_accents_is_normalised_in_linear_time():
     """Sorted in one run, a quarter of a million would take minutes."""
     started = time.monotonic()
-    assert normalise("A" + "\u0300\u0316" * 125_000).startswith("a")
+    assert normalise("A" + "\u0300\u0316" * 125_000)[:2] == "\xe0\u0316"
     assert time.monotonic() - started < 5
     few = "e" + "\u0301\u0316" * 15
     assert "\u034f" not in normalise(few)
