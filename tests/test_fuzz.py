@@ -109,6 +109,7 @@ def test_a_spec_nested_beyond_reason_is_refused():
         ("seed", "0x" + "f" * 9000),
         ("beams", "-" * 100_000 + "1"),
         ("__class__.name", "x"),
+        ("encoder", ["all-MiniLM-L6-v2"]),
     ],
 )
 def test_a_setting_of_another_kind_is_refused(field, value):

@@ -209,7 +209,8 @@ def parse_encoder(name: str) -> EncoderSpec:
     Raises:
         SettingError: If the name is unknown.
     """
-    require(name in ENCODERS, f'unknown encoder "{name}": choose from {", ".join(ENCODERS)}')
+    known = isinstance(name, str) and name in ENCODERS
+    require(known, f'unknown encoder "{name}": choose from {", ".join(ENCODERS)}')
     return ENCODERS[name]
 
 

@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from targets import Target
 
+from alpaca_lab.printable import plain
+
 INPUTS = 7_000
 """Of a target of weight 1; some 140,000 of all."""
 WANTED = "a value that keeps its promises, or one short printable sentence; nothing half-written"
@@ -65,7 +67,7 @@ def attempt(target: Target, *, count: int, seed: int) -> Tried:
         hypothesis.seed(seed)(options(given(target.inputs)(counted)))()
     except Exception as error:  # whatever it is, it is the finding
         smallest = " ".join(getattr(error, "__notes__", [])[:1])
-        failure = f"{type(error).__name__}: {error}"[:300] + f"; {smallest}"[:300]
+        failure = plain(f"{type(error).__name__}: {error}"[:300] + f"; {smallest}"[:300])
     return Tried(inputs=tried, seconds=time.monotonic() - started, failure=failure)
 
 

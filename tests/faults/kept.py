@@ -98,7 +98,7 @@ def of_records(folder: Path) -> Iterator[Target]:
     }
     for file, read in readers.items():
         inputs, check = damaged(file, read)
-        yield Target(name=f"record: {file.name}", inputs=inputs, check=check, weight=0.5)
+        yield Target(name=f"record: {file.name}", inputs=inputs, check=check)
 
 
 def of_ratings(folder: Path) -> Iterator[Target]:
@@ -127,11 +127,11 @@ def of_ratings(folder: Path) -> Iterator[Target]:
     for file in (place / "plan.json", key, log):
         inputs, check = damaged(file, at_work)
         name = "key.json" if file == key else file.name
-        yield Target(name=f"rating: {name}", inputs=inputs, check=check, weight=0.3)
+        yield Target(name=f"rating: {name}", inputs=inputs, check=check)
     other = folder / "other.csv"
     shutil.copy(log, other)
     inputs, check = damaged(other, lambda: merged(other))
-    yield Target(name="rating: another log, merged", inputs=inputs, check=check, weight=0.3)
+    yield Target(name="rating: another log, merged", inputs=inputs, check=check)
 
     filled = folder / "sheet.csv"
     sheet.export(record, ACCEPTABILITY, "anna", filled)
@@ -152,4 +152,4 @@ def of_ratings(folder: Path) -> Iterator[Target]:
             log.write_bytes(before)
 
     inputs, check = damaged(filled, imported)
-    yield Target(name="rating: a sheet, filled in", inputs=inputs, check=check, weight=0.3)
+    yield Target(name="rating: a sheet, filled in", inputs=inputs, check=check)
