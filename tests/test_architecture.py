@@ -8,9 +8,10 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
     {"sampling_kernels", "printable"},
-    {"typed"},
+    {"typed", "endings"},
     {
         "config",
+        "files",
         "install",
         "progress",
         "rouge",
@@ -20,7 +21,7 @@ LAYERS = [
         "sampling",
         "hardware",
     },
-    {"batches", "fitting", "packed", "columns"},
+    {"batches", "fitting", "packed", "columns", "locks", "runs"},
     {"engine", "texts", "jobs", "hypotheses", "pages.page", "rows.ngrams"},
     {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots"},
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},
@@ -69,7 +70,7 @@ LAYERS = [
     {"pages.human_figures"},
     {"pages.render", "pilot", "common_noise", "original", "walkthrough"},
     {"report_pages", "score_file", "decoding_walkthrough"},
-    {"report", "judge.command"},
+    {"report", "judge.command", "verification"},
     {"study"},
     {"__main__"},
 ]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from alpaca_lab import checks, generate, models
-from alpaca_lab.config import DecodeSetting, LoraSpec, StudySpec, TrainSpec
+from alpaca_lab.config import DecodeSetting, LoraSpec, StudySpec, TrainSpec, as_dict
 from alpaca_lab.jobs import Job
 from alpaca_lab.profiles import MODELS
 from alpaca_lab.slots import decode
@@ -202,7 +202,7 @@ def unmerging(monkeypatch):
 def record_of(folder, spec, adapter):
     record = Record(folder)
     record.write_questions(QUESTIONS)
-    record.write_index({"spec": {}, "data": None, "runs": {}})
+    record.write_index({"spec": as_dict(study_of(spec)), "data": None, "runs": {}})
     weights = {"folder": str(adapter), "sha256": "a" * 64}
     losses = pd.DataFrame({"step": [1], "loss": [1.0]})
     record.write_training(spec.key, {"adapter": weights, "base": {"source": spec.key}}, losses)

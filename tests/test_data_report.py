@@ -1,6 +1,5 @@
 """What a user is told about his rows; texts of the data are shown and never interpreted."""
 
-import json
 import re
 
 import pandas as pd
@@ -12,6 +11,7 @@ from alpaca_lab.datasheet import figures as data_figures
 from alpaca_lab.datasheet import html as data_html
 from alpaca_lab.datasheet import made_up
 from alpaca_lab.datasheet import report as data_report
+from alpaca_lab.files import SUMS, damaged, read_json
 from alpaca_lab.rows import cache
 from alpaca_lab.rows.validation import validate
 
@@ -131,8 +131,9 @@ def test_page_names_a_few_rows_and_says_how_many_more():
 
 def test_files_hold_every_row_and_the_manifest(demonstration, tmp_path):
     data_report.write(demonstration, tmp_path / "data")
-    assert {path.name for path in (tmp_path / "data").iterdir()} == set(data_report.FILES)
-    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    written = {path.name for path in (tmp_path / "data").iterdir()}
+    assert written == {*data_report.FILES, SUMS} and not damaged(tmp_path / "data")
+    manifest = read_json(tmp_path / "data" / "manifest.json")
     assert manifest == demonstration.manifest()
     assert len(pd.read_csv(tmp_path / "data" / "rejected.csv")) == 3
     assert len(pd.read_csv(tmp_path / "data" / "contamination.csv")) == 2

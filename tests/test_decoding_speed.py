@@ -16,7 +16,7 @@ from alpaca_lab.arms import OURS
 from alpaca_lab.config import SettingError
 from alpaca_lab.decoding_arms import BANDWIDTH, NINE, ONE, ONE_FEW, OURS_NAME, PEERS, step_limit_s
 from alpaca_lab.decoding_goals import goals
-from alpaca_lab.store import RecordError
+from alpaca_lab.files import RecordError, write_lines
 from benchmark_scripts import BENCHMARKS, load
 
 NAMES = {peer.key: peer.name for peer in PEERS}
@@ -262,8 +262,7 @@ def test_lines_of_another_card_stay_out_of_a_table_that_is_read_back(tmp_path, m
     monkeypatch.setattr(decoding_speed, "RESULTS", tmp_path)
     (tmp_path / "mine").mkdir()
     lines = [row("transformers", {"tok_s": 1.0}, gpu="A100"), *rows()]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    (tmp_path / "mine" / decoding_speed.LINES).write_text(text)
+    write_lines(tmp_path / "mine" / decoding_speed.LINES, lines)
     assert decoding_speed.load("mine") == rows()
 
 
@@ -528,7 +527,7 @@ def test_the_gpus_clock_counts_each_call_after_the_warm_ones(monkeypatch):
 
 def test_draw_writes_the_tables_without_running_anything(tmp_path):
     raw = tmp_path / "generate.jsonl"
-    raw.write_text("".join(json.dumps(line) + "\n" for line in rows()))
+    write_lines(raw, rows())
     words = ["--draw", "--raw", str(raw), "--out", str(tmp_path)]
     subprocess.run([sys.executable, str(BENCHMARKS / "generate.py"), *words], check=True)
     assert peers(pd.read_csv(tmp_path / "generate.csv"))["tok_s"].tolist() == list(SPEEDS.values())

@@ -18,8 +18,9 @@ import inputs
 
 from alpaca_lab import answers_file, jsonl
 from alpaca_lab.config import DataSpec, LoraSpec, SettingError, as_dict, study_from_dict
+from alpaca_lab.endings import OneSentence
 from alpaca_lab.original import whole_text
-from alpaca_lab.printable import LONGEST_SENTENCE, Refusal
+from alpaca_lab.printable import LONGEST_SENTENCE
 from alpaca_lab.profiles import PROFILES, configure, parse_data
 from alpaca_lab.rows import sources, validation
 from alpaca_lab.rows.ngrams import normalise
@@ -57,7 +58,7 @@ def test_a_reader_that_fails_is_found_and_its_input_made_small():
 
 
 def test_a_refusal_is_one_short_printable_line_whatever_it_quotes():
-    sentence = str(Refusal(f"rows.jsonl:7 says \x1b[31m{'x' * 10**7}\n: write something else"))
+    sentence = str(OneSentence(f"rows.jsonl:7 says \x1b[31m{'x' * 10**7}\n: write something else"))
     assert sentence.startswith("rows.jsonl:7 says ␛[31mxxx")
     assert sentence.endswith("xxx : write something else")
     assert len(sentence) < LONGEST_SENTENCE + 20

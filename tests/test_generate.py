@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from alpaca_lab import generate as stage
-from alpaca_lab.config import ModelSpec, SettingError, StudySpec
+from alpaca_lab.config import ModelSpec, SettingError, StudySpec, as_dict
 from alpaca_lab.jobs import Finished
 from alpaca_lab.progress import Bar
 from alpaca_lab.store import Record, RecordError
@@ -100,7 +100,9 @@ def record(tmp_path):
 def new_record(folder, *, adapter="a" * 64):
     record = Record(folder)
     record.write_questions(QUESTIONS)
-    record.write_index({"spec": {}, "data": {"sha256": "d"}, "runs": {"control": {"empty": "0"}}})
+    record.write_index(
+        {"spec": as_dict(STUDY), "data": {"sha256": "d"}, "runs": {"control": {"empty": "0"}}}
+    )
     weights = {"folder": "outputs/x/adapter", "sha256": adapter}
     manifest = {"adapter": weights, "base": {"source": "b"}}
     record.write_training("tiny", manifest, pd.DataFrame({"step": [1], "loss": [1.0]}))
@@ -108,6 +110,7 @@ def new_record(folder, *, adapter="a" * 64):
 
 
 def generate(record, study=STUDY, open_decoder=FakeDecoder):
+    record.write_index(record.index() | {"spec": as_dict(study)})
     return stage.generate(study, "tiny", record=record, open_decoder=open_decoder)
 
 

@@ -255,16 +255,19 @@ def test_another_judge_text_or_wording_is_another_judging(tmp_path, monkeypatch)
     assert len(folders) == 5
 
 
-def test_record_holds_no_text_and_a_changed_one_is_refused(tmp_path):
+def test_record_holds_no_text_and_a_changed_one_is_judged_again(tmp_path):
     run = judged([pair(0, "a private matter")], Stub(first), tmp_path)
     texts = "".join(path.read_text() for path in run.folder.iterdir())
     assert "private" not in texts and "Do 0." not in texts
     assert "not of people" in run.manifest()["kind"]
     assert set(run.manifest()["sha256"]) == {"request.json", "judgements.jsonl", "sessions.jsonl"}
     lines = run.folder / LINES
-    lines.write_text(lines.read_text().replace('"p_first": 1.0', '"p_first": 0.0'))
+    whole = lines.read_bytes()
+    lines.write_bytes(whole.replace(b'"p_first": 1.0', b'"p_first": 0.0'))
     with pytest.raises(RecordError, match="does not match its manifest"):
-        judged([pair(0, "a private matter")], Stub(first), tmp_path)
+        run.verify()
+    judged([pair(0, "a private matter")], Stub(first), tmp_path).verify()
+    assert lines.read_bytes() == whole
 
 
 def test_each_line_can_be_traced_to_its_texts(tmp_path):

@@ -14,8 +14,8 @@ import pytest
 from alpaca_lab import performance
 from alpaca_lab.arms import ARMS, OURS, RATE, block_weights
 from alpaca_lab.config import SettingError
+from alpaca_lab.files import RecordError, write_lines
 from alpaca_lab.memory import KNOWN_SHAPES
-from alpaca_lab.store import RecordError
 from benchmark_scripts import BENCHMARKS, load
 
 NAMES = {arm.key: arm.name for arm in ARMS}
@@ -229,8 +229,7 @@ def test_lines_of_another_card_stay_out_of_a_table_that_is_read_back(tmp_path, m
     lines = [row("unsloth", {"tok_s": 1.0}, gpu="A100"), *rows(), row("unsloth", None, gpu="A100")]
     (tmp_path / "performance").mkdir()
     for count, gpu in ((7, "NVIDIA H200"), (8, "A100")):
-        text = "".join(json.dumps(line) + "\n" for line in lines[:count])
-        (tmp_path / "performance" / performance.LINES).write_text(text)
+        write_lines(tmp_path / "performance" / performance.LINES, lines[:count])
         assert {line["gpu"] for line in performance.load()} == {gpu}
 
 
@@ -536,7 +535,7 @@ def test_a_wrong_option_is_one_sentence(tmp_path):
 
 def test_draw_writes_the_table_without_running_anything(tmp_path):
     raw = tmp_path / "finetune.jsonl"
-    raw.write_text("".join(json.dumps(line) + "\n" for line in rows()))
+    write_lines(raw, rows())
     words = ["--draw", "--raw", str(raw), "--out", str(tmp_path)]
     subprocess.run([sys.executable, str(BENCHMARKS / "finetune.py"), *words], check=True)
     assert pd.read_csv(tmp_path / "finetune.csv")["tok_s"].tolist() == list(SPEEDS.values())

@@ -8,12 +8,12 @@ import pytest
 from alpaca_lab import stats
 from alpaca_lab.closeness import Closeness
 from alpaca_lab.config import DataSpec, SettingError
+from alpaca_lab.files import as_line, read_lines
 from alpaca_lab.original import protocol, replicate, whole_text
 from alpaca_lab.original import scores as original_scores
 from alpaca_lab.original.published import figures
 from alpaca_lab.original.readme import settings
 from alpaca_lab.profiles import MODELS
-from alpaca_lab.store import read_lines
 
 LLAMA2 = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "max_length": 4096}
 """What the checkpoint of LLaMA-2-7B ships in generation_config.json."""
@@ -186,8 +186,8 @@ def test_what_is_decoded_is_not_decoded_again_and_a_cut_part_is_the_same_again(r
 def test_text_of_another_request_is_dropped(repeated):
     study, record, path = repeated
     before = path.read_text()
-    stale = json.loads(before.splitlines()[0]) | {"request": "0" * 12, "candidate_text": "stale"}
-    path.write_text(json.dumps(stale) + "\n" + before)
+    stale = read_lines(path)[0] | {"request": "0" * 12, "candidate_text": "stale"}
+    path.write_bytes(as_line(stale) + path.read_bytes())
     replicate.decode(study, record=record)
     assert path.read_text() == before
 

@@ -124,7 +124,7 @@ def test_sweep_killed_five_times_leaves_what_an_unbroken_one_does(unbroken):
         kill_when(record, lambda: answered(record) > sampled / 2, "sampling")
         cut_last_line(record)
         kill_when(record, lambda: answered(record) > sampled, "beam search")
-        kill_when(record, lambda: list(record.folder.glob("runs/*/likelihood.csv")), "checking")
+        kill_when(record, lambda: list(record.folder.glob("runs/*/likelihood.jsonl")), "checking")
         kill_when(record, lambda: answered(record) > sampled + beams, "the base")
         assert answered(record) < total(changed)
         study.run(changed, record=record)
@@ -201,7 +201,7 @@ def cut_last_line(record):
 
 def measured(record):
     """Return the lines of every file of a run in which no time stands, in any order."""
-    names = ("request.json", "answers.jsonl", "likelihood.csv", "checks.json")
+    names = ("request.json", "answers.jsonl", "likelihood.jsonl", "checks.json")
     return {
         (run.id, name): sorted(path.read_bytes().splitlines())
         for _, _, run in record.runs()

@@ -225,7 +225,7 @@ def test_loss_that_is_no_number_stops_the_run(one_model, train, monkeypatch):
 
     whole = Packed.loss
     monkeypatch.setattr(Packed, "loss", lambda self, rows: whole(self, rows) * float("nan"))
-    with pytest.raises(SettingError, match=r"not a number at step 1: lower train\.learning_rate"):
+    with pytest.raises(SettingError, match=r"is nan at step 1: lower train\.learning_rate"):
         train(one_model)
 
 

@@ -4,7 +4,6 @@ For a shell or a batch queue. A wrong setting, a missing file or a damaged
 record ends in one sentence on standard error and exit status 2.
 """
 
-import errno
 import os
 import sys
 from dataclasses import replace
@@ -15,12 +14,14 @@ import typer
 
 from . import preflight as checks
 from . import profiles, study
-from .config import ROOT, SettingError, StudySpec, study_from_dict
+from .config import SettingError, StudySpec, study_from_dict
+from .endings import ending
+from .files import read_json
 from .human.command import rate
 from .judge.command import judge
-from .processes import StageError, heed_one_interrupt
+from .processes import heed_one_interrupt
 from .progress import PIPE_VARIABLE, Bar
-from .store import RESULTS, Record, RecordError, read_json
+from .store import RESULTS, Record
 
 app = typer.Typer(
     help=__doc__.splitlines()[0],
@@ -294,29 +295,39 @@ def report_(
     print(f"every table of {name} follows from its rows")
 
 
+@app.command()
+def verify(
+    name: Annotated[str, typer.Option(help="Study to look at: a folder below results/.")] = "smoke",
+) -> None:
+    """Compare every file of a study with its checksum; name each that is damaged, and its cure."""
+    from . import verification
+
+    files, damages = verification.verify(Record.of(name))
+    for damage in damages:
+        print(f"damaged: {damage.path}; {damage.cure}", file=sys.stderr)
+    if damages:
+        raise typer.Exit(1)
+    print(f"{files} files of {name} are as they were written")
+
+
 def main() -> None:
     """Run the command line; turn what a user can mend into one sentence."""
     if PIPE_VARIABLE in os.environ:
         heed_one_interrupt()
+    for stream in (sys.stdout, sys.stderr):  # a terminal may lack a letter of a model's answer
+        stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except (SettingError, RecordError, StageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     except SystemExit as end:
         if end.code == INTERRUPTED:
             print("stopped; run the same command again to go on from here", file=sys.stderr)
         raise
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        end = ending(error)
+        if end is None:
             raise
-        place = error.filename or RESULTS.relative_to(ROOT)
-        print(
-            f"error: the disk is full ({place}): free some space and run the same command again; "
-            "what was finished is kept",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        print(f"error: {end[0]}", file=sys.stderr)
+        sys.exit(end[1])
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """What watches a finetune: its bar, its loss, and the reader's wish to stop."""
 
+import math
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from .config import SettingError
+from .files import SUMS, write_sums
 from .progress import Bar
 
 SAME_SECONDS = 1.0
@@ -32,11 +35,13 @@ class Progress(TrainerCallback):
         loss = (logs or {}).get("loss")
         if loss is None:
             return
-        if loss != loss:
-            raise SettingError(
-                f"the loss of {self.title} is not a number at step {state.global_step}: "
-                "lower train.learning_rate"
-            )
+        # The gradient too: it spoils the weights a step before the loss tells, and the checkpoint.
+        for name, value in (("loss", loss), ("gradient", logs.get("grad_norm", 0.0))):
+            if not math.isfinite(value):
+                raise SettingError(
+                    f"the {name} of {self.title} is {value} at step {state.global_step}: lower "
+                    f"train.learning_rate; the checkpoints up to here are kept in {args.output_dir}"
+                )
         speed = f", {logs['tokens'] / logs['seconds']:,.0f} tokens/s" if "seconds" in logs else ""
         self.bar.set_postfix_str(f"loss {loss:.3f}{speed}", refresh=False)
         self.bar.update(state.global_step - self.bar.n)
@@ -57,6 +62,16 @@ class SaveOften(TrainerCallback):
         """Save when it is time."""
         if state.global_step % self.every == 0:
             control.should_save = True
+
+
+class Sums(TrainerCallback):
+    """Writes the checksums of a checkpoint when it is whole: one without them was cut short."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Sum up the checkpoint just saved."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        files = (path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+        write_sums(folder, (str(path.relative_to(folder)) for path in files))
 
 
 class Interrupt(TrainerCallback):

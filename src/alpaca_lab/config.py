@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from . import typed
-from .printable import Refusal, shown
+from .endings import OneSentence
+from .printable import shown
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "assets" / "tiny"
@@ -20,7 +21,7 @@ LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
 PHI_LINEARS = ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2")
 
 
-class SettingError(Refusal):
+class SettingError(OneSentence, ValueError):
     """A choice that cannot be honoured. The message names the field and what to do instead."""
 
 

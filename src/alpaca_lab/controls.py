@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .progress import say
 from .store import CONTROL, Record
 
 Question = Mapping[str, Any]
@@ -67,6 +68,8 @@ def answer(record: Record) -> None:
     for name, answer_of in ANSWERS.items():
         run = record.open_run({"control": name} | shared)
         runs[name] = run.id
+        for sentence in run.mend():
+            say(sentence)
         done = set() if run.is_sealed else run.done()
         for place, question in () if run.is_sealed else enumerate(questions):
             if (question["id"], 0) not in done:

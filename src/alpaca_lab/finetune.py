@@ -27,9 +27,12 @@ from . import (
     training,
 )
 from .config import ModelSpec, SettingError, StudySpec, as_dict, fingerprint
+from .files import RecordError, mismatched, read_json, sha256_file, write_atomically, write_json
 from .layouts import EncodedRow
-from .progress import Bar
-from .store import MANIFEST, OUTPUTS, Record, read_json, sha256_file, write_atomically, write_json
+from .locks import held
+from .progress import Bar, say
+from .runs import MANIFEST
+from .store import LOSS, OUTPUTS, Record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -58,18 +61,23 @@ def finetune(study: StudySpec, model_key: str, *, record: Record) -> dict[str, A
         )
     spec, rows = _spec_of(study, model_key), data.load(study.data)
     request, folder = _request(study, spec, rows=rows)
-    if not is_whole(folder):
-        manifest, losses = _train(study, spec, rows=rows, folder=folder)
-        write_atomically(folder / "loss.csv", losses.to_csv(index=False, lineterminator="\n"))
-        write_json(folder / MANIFEST, {"request": request, "base": request["base"], **manifest})
-    return _enter(folder, model_key, record=record)
+    # The folder's lock keeps two studies from training one adapter, the record's keeps the study
+    # from being replaced meanwhile.
+    with record.working("finetuning", model_key), held(folder / ".lock", f"finetuning {model_key}"):
+        if not _is_ready(folder, model_key, record=record):
+            manifest, losses = _train(study, spec, rows=rows, folder=folder)
+            write_atomically(folder / LOSS, losses.to_csv(index=False, lineterminator="\n"))
+            sums = {LOSS: sha256_file(folder / LOSS), **manifest.pop("sha256")}
+            known = {"request": request, "base": request["base"], **manifest, "sha256": sums}
+            write_json(folder / MANIFEST, known)
+        return _enter(folder, model_key, record=record)
 
 
 def is_done(study: StudySpec, model_key: str, *, record: Record) -> bool:
     """Return True when this very finetune is whole; its record is then written for the study."""
     spec, rows = _spec_of(study, model_key), data.load(study.data)
     folder = _request(study, spec, rows=rows)[1]
-    if not is_whole(folder):
+    if not _is_ready(folder, model_key, record=record):
         return False
     _enter(folder, model_key, record=record)
     return True
@@ -95,7 +103,8 @@ def _enter(folder: Path, model_key: str, *, record: Record) -> dict[str, Any]:
     """Enter a whole finetune in the study's record, and return its manifest."""
     manifest = read_json(folder / MANIFEST)
     whole = {"tokens": "Int64", "passes": "Int64"}
-    record.write_training(model_key, manifest, pd.read_csv(folder / "loss.csv", dtype=whole))
+    losses = pd.read_csv(folder / LOSS, dtype=whole)
+    record.write_training(model_key, manifest, losses)
     return manifest
 
 
@@ -108,11 +117,43 @@ def _spec_of(study: StudySpec, model_key: str) -> ModelSpec:
 
 
 def is_whole(folder: Path) -> bool:
-    """Return True when the manifest exists and the adapter has the sha256 written there."""
-    weights = folder / "adapter" / WEIGHTS
-    if not (folder / MANIFEST).is_file() or not weights.is_file():
+    """Return True when a finetune was finished and every file of it is as it was then."""
+    return not damaged(folder)
+
+
+def damaged(folder: Path) -> list[Path]:
+    """Return the files of a finetune that are not as they were; the manifest if that is one."""
+    try:
+        return mismatched(folder, read_json(folder / MANIFEST)["sha256"])
+    except RecordError:
+        return [folder / MANIFEST]
+
+
+def _is_ready(folder: Path, model_key: str, *, record: Record) -> bool:
+    """Return True when a finetune is whole; one that is damaged is mended if its record can."""
+    wrong = damaged(folder)
+    if not wrong:
+        return True
+    copies = record.folder / "training" / model_key
+    if _is_record_of(folder, copies):
+        for name in (MANIFEST, LOSS):
+            write_atomically(folder / name, (copies / name).read_bytes())
+        if is_whole(folder):
+            say(f"{wrong[0]} was damaged: it is written again from {copies}")
+            return True
+    if (folder / MANIFEST).is_file():  # else it was never finished
+        say(f"{wrong[0]} is damaged: {model_key} is finetuned again")
+    return False
+
+
+def _is_record_of(folder: Path, copies: Path) -> bool:
+    """Return True when a study's record of a finetune is whole, and is of the one in `folder`."""
+    try:
+        manifest = read_json(copies / MANIFEST)
+        same = fingerprint(manifest["request"]) == folder.name
+        return same and not mismatched(copies, {LOSS: manifest["sha256"][LOSS]})
+    except (RecordError, KeyError):  # none, damaged, or of a finetune made by hand
         return False
-    return sha256_file(weights) == read_json(folder / MANIFEST)["adapter"]["sha256"]
 
 
 def _train(
@@ -177,6 +218,11 @@ def _train(
         "wall_s": round(result.metrics["train_runtime"], 2),
         "started": started,
         "environment": environment.snapshot(),
+        "sha256": {
+            str(path.relative_to(folder)): sha256_file(path)
+            for path in sorted(adapter.rglob("*"))
+            if path.is_file()
+        },
     }
     return manifest, losses
 

@@ -19,11 +19,11 @@ from time import perf_counter
 from typing import Any
 
 from . import environment
-from .config import ROOT, SettingError, StudySpec
+from .config import ROOT, SettingError, StudySpec, as_dict
 from .decoders import Decoder, ModelDecoder, OpenDecoder
 from .jobs import Finished, Job
 from .pace import BAR, Pace
-from .progress import Bar
+from .progress import Bar, say
 from .prompts import TEMPLATE_HASH
 from .store import Record, Run
 from .sweep import Cell, cells, untuned
@@ -73,7 +73,7 @@ def generate(
     total = sum(cell.repeats for cell in (greedy, *others, untuned(study))) * len(questions)
     pace = Pace()
     with (
-        record.decoding(model_key),
+        record.working("decoding", model_key),
         Bar(total=total, desc=f"Decode {spec.title}", unit="answer", bar_format=BAR) as bar,
     ):
         first = _task(greedy, shared | {"adapter": training["adapter"]["sha256"]}, record=record)
@@ -95,7 +95,8 @@ def generate(
         _measure(base.run, questions, decoder=plain, bar=bar)
         summary = _summary(model_key, everything)
         bar.set_postfix_str(pace.ended(summary["tokens_per_s"]))
-    record.add_runs(model_key, {task.cell.name: task.run.id for task in everything})
+    ids = {task.cell.name: task.run.id for task in everything}
+    record.add_runs(model_key, ids, spec=as_dict(study))
     return summary
 
 
@@ -116,7 +117,10 @@ def _task(cell: Cell, shared: Mapping[str, Any], *, record: Record) -> _Task:
         "repeats": cell.repeats,
         "engine": "slots" if cell.setting.num_beams == 1 else "beams",
     }
-    return _Task(cell=cell, run=record.open_run(request))
+    run = record.open_run(request)
+    for sentence in run.mend():
+        say(sentence)
+    return _Task(cell=cell, run=run)
 
 
 def _checked(
@@ -204,7 +208,8 @@ def _measure(
     """Record beside the greedy answers, once, what else is to be known of the same model."""
     if run.is_sealed:
         return
-    if not run.has_likelihood:
+    known = run.likelihood()
+    if known is None or len(known) < len(questions):
         bar.set_postfix_str("likelihood of the references")
         run.write_likelihood(decoder.likelihood(questions))
     if "identity" not in run.checks():

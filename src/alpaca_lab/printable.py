@@ -4,17 +4,15 @@ import reprlib
 from typing import Any
 
 LONGEST_SENTENCE = 1000
-"""Characters of a refusal; of a longer one the beginning and the end are kept: place and cure."""
+"""Characters of a message; of a longer one the beginning and the end are kept: place and cure."""
 _END = 300
 
 
-class Refusal(ValueError):
-    """What a user can mend, in one sentence; whatever it quotes, it is printable and short."""
-
-    def __init__(self, sentence: str) -> None:
-        if len(sentence) > LONGEST_SENTENCE:
-            sentence = f"{sentence[: LONGEST_SENTENCE - _END]} ... {sentence[-_END:]}"
-        super().__init__(plain(sentence))
+def sentence(text: str) -> str:
+    """Return a message on one printable line, the middle left out where it quotes too much."""
+    if len(text) > LONGEST_SENTENCE:
+        text = f"{text[: LONGEST_SENTENCE - _END]} ... {text[-_END:]}"
+    return plain(text)
 
 
 def plain(text: str) -> str:

@@ -17,12 +17,15 @@ from queue import Queue
 from typing import IO
 
 from . import progress
+from .endings import DEVICE_LOST, OneSentence
 
+RESTARTS = 2
+"""How often a stage is begun again whose GPU failed: each time it goes on where it was."""
 GRACE_SECONDS = 60
 """What an interrupted stage is given to finish its answer or its optimiser step, and leave."""
 
 
-class StageError(RuntimeError):
+class StageError(OneSentence, RuntimeError):
     """A stage's process ended in an error. The message is its own, with the log's place."""
 
 
@@ -37,12 +40,17 @@ class _Stage:
     bar: progress.Bar | None = None
 
     def show(self, line: str) -> None:
-        """Draw a line that is a bar's state, and log any other."""
+        """Draw a line that is a bar's state; pass on what the stage says; log any other."""
+        text = line
         if line.startswith(progress.MARK):
-            self.bar = progress.redraw(self.bar, line)
-        else:
-            self.log.write(line)
-            self.log.flush()
+            text = progress.said(line)
+            if text is None:
+                self.bar = progress.redraw(self.bar, line)
+                return
+            progress.say(f"{self.name}: {text}")
+            text += "\n"
+        self.log.write(text)
+        self.log.flush()
 
     def close(self) -> None:
         """Release the bar and the log of a process that has ended."""
@@ -60,9 +68,13 @@ def run_stages(stages: Mapping[str, Sequence[str]], *, logs: Path, width: int) -
         width: Processes side by side, >= 1.
 
     Raises:
-        StageError: When a stage fails; those beside it are stopped, and go on when run again.
+        StageError: When a stage failed, and the others have come to their end: they need nothing
+            of it, and what they finish need not be done again.
     """
-    waiting, running = dict(stages), {}
+    waiting, running, failed = dict(stages), {}, []
+    restarts = dict.fromkeys(stages, RESTARTS)
+    for name in stages:
+        _log(logs, name).unlink(missing_ok=True)  # of another time; a restart adds to its own
     lines: Queue[tuple[str, str | None]] = Queue()
     try:
         while waiting or running:
@@ -77,11 +89,22 @@ def run_stages(stages: Mapping[str, Sequence[str]], *, logs: Path, width: int) -
             status = stage.process.wait()
             del running[name]
             stage.close()
-            if status != 0:
-                raise StageError(f"{name}: {_last_words(logs, name)} (log: {_log(logs, name)})")
-            print(f"{name}: done in {time.monotonic() - stage.started:.0f} s", flush=True)
+            if status == 0:
+                print(f"{name}: done in {time.monotonic() - stage.started:.0f} s", flush=True)
+                continue
+            why = f"{name}: {_why(status, logs, name)} (log: {_log(logs, name)})"
+            if status == DEVICE_LOST and restarts[name]:
+                restarts[name] -= 1
+                waiting[name] = stages[name]
+                progress.say(f"{why}; it is begun again")
+                continue
+            failed.append(why)
+            if waiting or running:
+                progress.say(f"{why}; the other stages go on")
     finally:
         _stop(running.values())
+    if failed:
+        raise StageError("; ".join(failed))
 
 
 def heed_one_interrupt() -> None:
@@ -103,7 +126,7 @@ def _start(
 ) -> _Stage:
     """Start a stage, and a thread that passes on its lines and then None."""
     logs.mkdir(parents=True, exist_ok=True)
-    log = _log(logs, name).open("w", encoding="utf-8", errors="replace")
+    log = _log(logs, name).open("a", encoding="utf-8", errors="replace")
     process = subprocess.Popen(
         [sys.executable, "-m", "alpaca_lab", *arguments],
         stdout=subprocess.PIPE,
@@ -137,6 +160,15 @@ def _stop(stages: Sequence[_Stage]) -> None:
 
 def _log(logs: Path, name: str) -> Path:
     return logs / f"{name}.log"
+
+
+def _why(status: int, logs: Path, name: str) -> str:
+    """Return what a stage said last, or what ended it without a word."""
+    if status >= 0:
+        return _last_words(logs, name)
+    killer = signal.Signals(-status).name
+    cause = ", as a system does whose memory has run out" if killer == "SIGKILL" else ""
+    return f"it was ended by {killer}{cause}; run it again, it goes on where it was"
 
 
 def _last_words(logs: Path, name: str) -> str:

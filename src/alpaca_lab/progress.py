@@ -28,6 +28,24 @@ def in_notebook() -> bool:
     return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
 
 
+def say(text: str) -> None:
+    """Tell the reader something, above the bars: a warning, or who is waited for.
+
+    What a stage prints goes to its log alone; what it says is seen where its bar is.
+    """
+    if os.environ.get(PIPE_VARIABLE) == "json":
+        print(MARK + json.dumps({"say": text}), flush=True)
+    elif in_notebook():
+        print(text, flush=True)
+    else:
+        Bar.write(text)
+
+
+def said(line: str) -> str | None:
+    """Return what a stage says in a `MARK` line; None where the line is its bar's state."""
+    return json.loads(line.removeprefix(MARK)).get("say")
+
+
 class Bar(tqdm.std.tqdm):
     """A `tqdm` bar that knows where its reader is. Use it as `tqdm.tqdm`."""
 

@@ -16,15 +16,17 @@ import pandas as pd
 
 from . import report_pages, table_files, tables
 from .config import ROOT, study_from_dict
+from .files import damaged, write_atomically, write_sums
 from .pages import figures, human_figures, latex, markdown, readme, webpage
 from .pages.page import Page
-from .store import RESULTS, Record, write_atomically
+from .store import RESULTS, Record
 from .sweep import AXES, BASE, GREEDY
 from .table_files import SECONDARY, from_csv
 
 if TYPE_CHECKING:
     from IPython.display import HTML, Markdown
 
+TABLE_ENDINGS = (".csv", ".md", ".tex")
 FIGURES = {"performance/cost": "cost", "training": "loss", "human_pairs": "human"} | {
     name: name for name in ("main", "contrasts", *AXES, "human_metrics")
 }
@@ -33,6 +35,8 @@ FIGURES = {"performance/cost": "cost", "training": "loss", "human_pairs": "human
 
 def build(record: Record) -> None:
     """Write every table and figure of a study, each run compared with its manifest first.
+
+    Their checksums come last: tables of which a kill left some old and some new are found out.
 
     Raises:
         RecordError: If a run is missing, not scored, or changed since it was sealed, or a model
@@ -51,10 +55,15 @@ def build(record: Record) -> None:
         "human_metrics": human_figures.metrics(frames["human_metrics"]),
         "loss": _loss(record, titles),
     }
-    _write(record, texts, pages)
-    for name, content in drawn.items():
-        write_atomically(record.figure(name), content)
-    write_atomically(record.folder / "report.html", _document(record, pages, drawn))
+    document = _document(record, pages, drawn)
+    with record.working("writing", "tables"):
+        written = _write(record, texts, pages)
+        written += [record.figure(name) for name in drawn]
+        for name, content in drawn.items():
+            write_atomically(record.figure(name), content)
+        written.append(record.folder / "report.html")
+        write_atomically(written[-1], document)
+        write_sums(record.folder, (str(path.relative_to(record.folder)) for path in written))
 
 
 def build_training(record: Record) -> None:
@@ -73,7 +82,8 @@ def build_training(record: Record) -> None:
 def check(record: Record) -> list[str]:
     """Rebuild every table and page in memory, and compare them with the files byte by byte.
 
-    Figures are left out: another version of the plotting library draws other bytes.
+    Figures and report.html are compared with their checksums: another version of the plotting
+    library draws other bytes.
 
     Returns:
         What differs from what the rows say, or is missing, such as "main.csv"; empty when all is
@@ -86,12 +96,13 @@ def check(record: Record) -> list[str]:
     evidence = tables.load(record)
     texts = report_pages.all_texts(record, evidence)
     files = _files(texts, report_pages.all_pages(texts, evidence))
+    changed = [path for path in damaged(record.folder) if path.suffix not in TABLE_ENDINGS]
     return [
         f"{name}.{ending}"
         for (name, ending), content in files.items()
         if not (file := table_files.path(record, name, ending)).is_file()
         or file.read_bytes() != content.encode()
-    ]
+    ] + [str(path.relative_to(record.folder)) for path in changed]
 
 
 def read_table(record: Record, name: str) -> pd.DataFrame:
@@ -175,9 +186,13 @@ def _files(texts: Mapping[str, str], pages: Mapping[str, Page]) -> dict[tuple[st
     return files
 
 
-def _write(record: Record, texts: Mapping[str, str], pages: Mapping[str, Page]) -> None:
-    for (name, ending), content in _files(texts, pages).items():
-        write_atomically(table_files.path(record, name, ending), content)
+def _write(record: Record, texts: Mapping[str, str], pages: Mapping[str, Page]) -> list[Path]:
+    """Write the files of every table; return where they are."""
+    files = _files(texts, pages)
+    paths = [table_files.path(record, name, ending) for name, ending in files]
+    for path, content in zip(paths, files.values(), strict=True):
+        write_atomically(path, content)
+    return paths
 
 
 def _loss(record: Record, titles: Mapping[str, str]) -> bytes:

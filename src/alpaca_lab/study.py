@@ -6,11 +6,14 @@ queue would run.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from . import data, environment, finetune
 from .config import ModelSpec, StudySpec, as_dict
 from .datasheet import report as data_report
+from .files import RecordError
 from .processes import run_stages
+from .progress import say
 from .store import OUTPUTS, Record
 
 
@@ -22,20 +25,37 @@ def prepare(study: StudySpec, *, record: Record) -> data.Dataset:
 
     Raises:
         SettingError: If the data cannot be had or a split comes out empty.
+        RecordError: If the record is of another study, which a process is at work on.
     """
     rows = data.load(study.data)
     questions = [data.question(row) for row in rows.test[: study.questions]]
     index = {"spec": as_dict(study), "data": rows.manifest(), "questions": len(questions)}
-    known = record.index() if record.has_index() else {}
-    same = all(known.get(name) == value for name, value in index.items())
-    data_report.write(rows, record.folder / "data")
-    record.write_questions(questions)
-    kept = {name: known[name] for name in ("runs", "judging") if same and name in known}
-    record.write_index({**index, "runs": {}, **kept})
+    with record.changing_index():
+        known = _known(record)
+        same = all(known.get(name) == value for name, value in index.items())
+        busy = [] if same else record.at_work()
+        if busy:
+            raise RecordError(
+                f"{record.folder} is another study, and {busy[0]} works there: wait for its end, "
+                "or choose another --name"
+            )
+        data_report.write(rows, record.folder / "data")
+        record.write_questions(questions)
+        kept = {name: known[name] for name in ("runs", "judging") if same and name in known}
+        record.write_index({**index, "runs": {}, **kept})
     if len(questions) < study.questions:
         asked = f"{study.questions} questions asked for"
         print(f"{asked}, the test split has {len(questions)}: all are taken")
     return rows
+
+
+def _known(record: Record) -> dict[str, Any]:
+    """Return study.json; nothing where there is none, or where it is damaged, which is said."""
+    try:
+        return record.index() if record.has_index() else {}
+    except RecordError as error:
+        say(f"{error}: done, its runs are found again by what they answer")
+        return {}
 
 
 def finetune_models(study: StudySpec, *, record: Record) -> None:

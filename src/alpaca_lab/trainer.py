@@ -6,15 +6,19 @@ again with passes of half the size: the effective batch never changes.
 """
 
 import gc
+import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl import SFTTrainer
 
 from .config import SettingError
 from .encoding import IGNORED
+from .files import damaged
 from .layouts import EncodedRow, Layout
+from .progress import say
 
 if TYPE_CHECKING:
     import torch
@@ -103,27 +107,55 @@ class StepTrainer(SFTTrainer):
         torch.cuda.empty_cache()
         self.room = max(self.room // 2, self.longest)
         self.halvings.append(self.state.global_step + 1)
-        print(
+        say(
             f"out of memory at step {self.halvings[-1]}: passes of {self.room} tokens from here "
             "on, the same rows per step"
         )
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """Return the validation loss, the mean over all response tokens of all rows."""
-        import torch
-
         self.model.eval()
-        nats = torch.zeros((), device=self.args.device)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            for part in self.layout.passes(self.validation, room=self.room):
-                nats += self.layout.loss(part)
+        nats = None
+        while nats is None:
+            nats = self._validation_nats()
+            if nats is None:
+                self._halve(self.model)
         tokens = sum(label != IGNORED for row in self.validation for label in row["labels"])
-        metrics = {f"{metric_key_prefix}_loss": nats.item() / tokens}
+        if not math.isfinite(nats):
+            raise SettingError(
+                f"the validation loss is {nats} at step {self.state.global_step}: lower "
+                f"train.learning_rate; the checkpoints so far are kept in {self.args.output_dir}"
+            )
+        metrics = {f"{metric_key_prefix}_loss": nats / tokens}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+    def _validation_nats(self) -> float | None:
+        """Return the summed loss of the validation rows; None when the memory ran out."""
+        import torch
+
+        nats = torch.zeros((), device=self.args.device)
+        try:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                for part in self.layout.passes(self.validation, room=self.room):
+                    nats += self.layout.loss(part)
+        except torch.OutOfMemoryError:
+            return None
+        return nats.item()
+
+    def _load_best_model(self) -> None:
+        """Load the best checkpoint; Transformers would warn of a lost one, and keep the last."""
+        best = Path(self.state.best_model_checkpoint or "")
+        wrong = damaged(best)
+        if wrong:
+            raise SettingError(
+                f"{wrong[0]} of the best checkpoint is damaged or gone: run again, the finetune "
+                "goes on from the last whole checkpoint before it"
+            )
+        super()._load_best_model()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, and beside a step's loss what the step took."""

@@ -11,11 +11,16 @@ import pandas as pd
 
 from . import hardware, layouts
 from .config import ModelSpec, SettingError, StudySpec
+from .files import SUMS, damaged
 from .layouts import EncodedRow
 from .memory import PassPlan
+from .progress import say
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+STATE = "trainer_state.json"
 
 
 def set_up(
@@ -36,7 +41,7 @@ def set_up(
     from transformers import EarlyStoppingCallback
     from trl import SFTConfig
 
-    from .callbacks import Interrupt, Progress, SaveOften
+    from .callbacks import Interrupt, Progress, SaveOften, Sums
     from .trainer import StepTrainer
 
     recipe, resources, on_gpu = study.train, study.resources, hardware.device() == "cuda"
@@ -97,6 +102,7 @@ def set_up(
         callbacks=[
             Progress(spec.title),
             SaveOften(max(1, len(steps) // resources.checkpoints)),
+            Sums(),
             interrupt,
             *stops,
         ],
@@ -147,17 +153,27 @@ def checkpoints_kept(trainable: int, study: StudySpec) -> int:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest whole checkpoint of an interrupted finetune, or None.
+    """Return the newest checkpoint that an interrupted finetune can go on from, or None.
 
-    The trainer's state is written last, so a checkpoint without a readable one was cut short.
+    It is whole, and so is the best one that it knows of, which the finetune ends with. What is
+    damaged or was cut short is deleted, and the damage is said.
     """
-    found = {}
-    for path in (folder / "checkpoints").glob("checkpoint-*/trainer_state.json"):
-        try:
-            found[json.loads(path.read_text(encoding="utf-8"))["global_step"]] = path.parent
-        except (ValueError, KeyError):
-            shutil.rmtree(path.parent)
-    return str(found[max(found)]) if found else None
+    whole = {}
+    for path in (folder / "checkpoints").glob("checkpoint-*"):
+        wrong = damaged(path)
+        if not wrong:
+            state = json.loads((path / STATE).read_bytes())
+            whole[path.name] = state["global_step"], state["best_model_checkpoint"]
+            continue
+        if wrong[0].name != SUMS:  # without its sums it was cut short, as by any kill
+            say(f"{wrong[0]} is damaged: the finetune goes on from before {path.name}")
+        shutil.rmtree(path)
+    usable = {
+        step: name
+        for name, (step, best) in whole.items()
+        if best is None or Path(best).name in whole
+    }
+    return str(folder / "checkpoints" / usable[max(usable)]) if usable else None
 
 
 def loss_table(history: list[dict[str, Any]]) -> pd.DataFrame:

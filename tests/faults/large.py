@@ -83,9 +83,9 @@ def _caught(code: str) -> str:
     """Return a program that says in one line what became of it: taken, or the refusal."""
     inner = "\n".join(f"    {line}" for line in code.splitlines())
     return (
-        "from alpaca_lab.printable import Refusal\n"
+        "from alpaca_lab.endings import OneSentence\n"
         f"try:\n{inner}\n    print('taken')\n"
-        "except Refusal as error:\n    print(error)"
+        "except OneSentence as error:\n    print(error)"
     )
 
 

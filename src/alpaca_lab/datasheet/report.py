@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from ..data import Dataset
+from ..files import write_atomically, write_json, write_sums
 from ..pages.markdown import grid
 from ..rows.clusters import LISTED
 from ..rows.validation import shorten
-from ..store import write_atomically, write_json
 
 FILES = ("rejected.csv", "duplicates.csv", "contamination.csv", "report.md", "manifest.json")
 TEXT = 200
@@ -203,7 +203,7 @@ def describe(dataset: Dataset) -> str:
 
 
 def write(dataset: Dataset, folder: Path) -> None:
-    """Write `FILES` to a folder, each atomically, the manifest last.
+    """Write `FILES` to a folder, each atomically, then their checksums.
 
     Args:
         dataset: The rows, as `data.load` returns them.
@@ -215,6 +215,7 @@ def write(dataset: Dataset, folder: Path) -> None:
         write_atomically(folder / f"{name}.csv", text)
     write_atomically(folder / "report.md", describe(dataset))
     write_json(folder / "manifest.json", dataset.manifest())
+    write_sums(folder, FILES)
 
 
 def _table(frame: pd.DataFrame) -> str:

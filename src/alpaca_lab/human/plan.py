@@ -6,7 +6,6 @@
 An item's name is a hash with the key's secret salt, so that a sheet alone gives nothing away.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -156,11 +155,11 @@ def _read(record: Record, mode: str) -> tuple[Plan, str]:
             f"`python -m alpaca_lab rate --plan --mode {mode}`"
         )
     try:
-        facts = json.loads((place / "plan.json").read_bytes())
+        facts = read_json(place / "plan.json", cure=cure)
         file = place / Path(facts["key"]).name
         if not file.is_file() or sha256_file(file) != facts["key_sha256"]:
             raise RecordError(f"{file} is not the key that plan.json was written with; {cure}")
-        key = read_json(file)
+        key = read_json(file, cure=cure)
         return _plan(facts, key, mode), key["salt"]
     except RecordError:
         raise

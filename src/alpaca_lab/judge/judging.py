@@ -12,21 +12,14 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from scipy.special import expit
 
 from .. import environment
 from ..config import fingerprint
-from ..progress import Bar
-from ..store import (
-    MANIFEST,
-    RecordError,
-    Run,
-    append_line,
-    read_lines,
-    sha256_file,
-    write_json,
-)
+from ..files import RecordError, append_line, read_lines
+from ..locks import held
+from ..progress import Bar, say
+from ..runs import Run
 from .model import Judge, OpenJudge
 from .pairs import Key, Pair
 from .prompt import TEMPLATE_SHA256, render
@@ -54,28 +47,18 @@ def judge(
         The sealed folder.
 
     Raises:
-        RecordError: If two pairs have one key, another process judges the same, or a sealed
-            folder was changed.
+        RecordError: If two pairs have one key.
     """
     pairs = list(pairs)
     asked = request(pairs, identity=identity)
     run = Run(root / fingerprint(asked))
-    if run.is_sealed:
-        run.verify()
-        return run
-    if not (run.folder / "request.json").exists():
-        write_json(run.folder / "request.json", asked)
-    lock = FileLock(root / f".{run.id}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RecordError(f"another process judges into {run.folder}: wait for its end") from None
-    try:
+    with held(root / f".judging-{run.id}.lock", "judging"):
+        run.ask(asked)
+        for sentence in run.mend():
+            say(sentence)
         if not run.is_sealed:
             _add_missing(run, pairs, open_judge=open_judge)
             _seal(run)
-    finally:
-        lock.release()
     return run
 
 
@@ -236,21 +219,12 @@ def _seal(run: Run) -> None:
     # A process that was killed leaves judgements without a session: their seconds are unknown.
     all_timed = sum(part["judgements"] for part in sessions) == counts.total()
     used = [part["judge"] for part in sessions if part["judge"] is not None]
-    names = ("request.json", LINES, "sessions.jsonl")
-    write_json(
-        run.folder / MANIFEST,
+    run.seal(
         {
-            "run": run.id,
             "kind": "judgements of a language model, not of people",
-            "request": run.request(),
             "counts": dict(counts),
             "wall_s": round(sum(part["wall_s"] for part in sessions), 3) if all_timed else None,
             "judge": used[-1] if used else None,
             "environment": environment.snapshot(),
-            "sha256": {
-                name: sha256_file(run.folder / name)
-                for name in names
-                if (run.folder / name).is_file()
-            },
-        },
+        }
     )

@@ -62,11 +62,12 @@ def shown(record: Record) -> Judged | None:
     index = record.index()
     if "judging" not in index:
         return None
-    run = Run(record.judgings / index["judging"])
+    run = record.judging(index["judging"])
     if not run.is_sealed:
         raise RecordError(
-            f"the judging {run.id} is not whole in {record.judgings}; run "
-            '`python -m alpaca_lab judge` again, or remove "judging" from study.json'
+            f"the judging {run.id} is not whole in {record.judgings}; run `python -m alpaca_lab "
+            f"judge` again, or, to do without it, delete {record.folder / 'study.json'} and run "
+            "the study again: nothing is decoded twice"
         )
     run.verify()
     request = run.request()

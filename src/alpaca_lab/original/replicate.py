@@ -15,9 +15,10 @@ from typing import Any
 
 from .. import checkpoints, hardware, models
 from ..config import ROOT, DataSpec, ModelSpec, SettingError, StudySpec, fingerprint
-from ..progress import Bar
+from ..files import append_line, drop_damaged_lines, read_lines, write_lines
+from ..progress import Bar, say
 from ..rows import sources
-from ..store import Record, append_line, read_lines, write_atomically
+from ..store import Record
 from . import protocol
 from .protocol import MAX_NEW_TOKENS, ROWS
 from .published import AXES, DEFAULT
@@ -143,6 +144,21 @@ def decode(study: StudySpec, *, record: Record) -> Path:
     path, rows = record.folder / "original" / "texts.jsonl", first_rows(study.data)
     plans = {spec.key: list(_plan(spec, study, rows, record=record)) for spec in study.models}
     wanted = {part.request: len(part.numbers) for parts in plans.values() for part in parts}
+    with record.working("decoding", "original"):
+        _decode_missing(plans, rows, path=path, wanted=wanted, study=study, record=record)
+    return path
+
+
+def _decode_missing(
+    plans: Mapping[str, Sequence[_Part]],
+    rows: Sequence[Mapping[str, str]],
+    *,
+    path: Path,
+    wanted: Mapping[str, int],
+    study: StudySpec,
+    record: Record,
+) -> None:
+    """Append the lines of every part that the file does not hold whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     done = _whole_parts(path, wanted)
     total, initial = sum(wanted.values()), sum(wanted[request] for request in done)
@@ -161,7 +177,6 @@ def decode(study: StudySpec, *, record: Record) -> Path:
                     bar.update()
             del loaded
             gc.collect()  # one model at a time in memory
-    return path
 
 
 def _plan(
@@ -186,13 +201,15 @@ def _plan(
 
 def _whole_parts(path: Path, wanted: Mapping[str, int]) -> set[str]:
     """Return the requests that are answered whole; drop the lines of any other."""
+    lost = drop_damaged_lines(path)
+    if lost:
+        say(f"{path} had {lost} damaged lines: their texts are decoded again")
     lines = read_lines(path)
     counts = Counter(line["request"] for line in lines)
     done = {request for request, size in wanted.items() if counts[request] == size}
     kept = [line for line in lines if line["request"] in done]
     if len(kept) < len(lines):
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-        write_atomically(path, text)
+        write_lines(path, kept)
     return done
 
 

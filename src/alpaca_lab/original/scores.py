@@ -9,9 +9,10 @@ import pandas as pd
 from .. import closeness, data, semantic, stats
 from ..closeness import Closeness
 from ..config import BERT_BASE, SettingError, StudySpec
+from ..files import RecordError, read_lines, write_atomically, write_sums
 from ..progress import Bar
 from ..rows.validation import validate
-from ..store import Record, RecordError, read_lines, write_atomically
+from ..store import Record
 from . import page as original_page
 from . import protocol
 from .page import CUT, TRAINED
@@ -90,6 +91,7 @@ def score(
     text = table.to_csv(index=False, lineterminator="\n")
     write_atomically(path.with_name("scores.csv"), text)
     write_atomically(path.with_name("original.md"), original_page.to_markdown(table))
+    write_sums(path.parent, ("original.md", "scores.csv"))
     return table
 
 
