@@ -24,13 +24,14 @@ from alpaca_lab.printable import LONGEST_SENTENCE
 from alpaca_lab.profiles import PROFILES, configure, parse_data
 from alpaca_lab.rows import sources, validation
 from alpaca_lab.rows.ngrams import normalise
+from alpaca_lab.store import Record, RecordError
 
 INPUTS = 60
 """For each reader; see `inputs.INPUTS`."""
 FAMILIES = [
     "files",
     "values",
-    pytest.param("records", marks=pytest.mark.xfail(strict=True, reason="the store is rewritten")),
+    "records",
     "ratings",
     "commands",
     pytest.param("tokenizers", marks=pytest.mark.model),
@@ -190,6 +191,13 @@ def test_a_pile_of_accents_is_normalised_in_linear_time():
     assert time.monotonic() - started < 5
     few = "e" + "\u0301\u0316" * 15
     assert "\u034f" not in normalise(few)
+
+
+def test_a_likelihood_that_was_emptied_is_damaged(tmp_path):
+    run = Record(tmp_path).open_run({"model": "phi-2"})
+    (run.folder / "likelihood.jsonl").touch()
+    with pytest.raises(RecordError, match="it has no line"):
+        run.likelihood()
 
 
 LINE = {"id": 1, "reference": "a", "answer": "a"}

@@ -91,10 +91,10 @@ def of_records(folder: Path) -> Iterator[Target]:
         run.folder / "request.json": run.request,
         run.folder / "answers.jsonl": run.done,
         run.folder / "sessions.jsonl": run.sessions,
-        run.folder / "likelihood.csv": run.likelihood,
+        run.folder / "likelihood.jsonl": run.likelihood,
         run.folder / "checks.json": run.checks,
-        run.folder / "scores.parquet": run.scores,
-        run.folder / "manifest.json": run.verify,
+        run.folder / "scores.parquet": lambda: (run.verify(), run.scores()),
+        run.folder / "manifest.json": lambda: (run.manifest(), run.verify()),
     }
     for file, read in readers.items():
         inputs, check = damaged(file, read)
