@@ -21,7 +21,7 @@ from targets import Target
 from alpaca_lab.printable import plain
 
 INPUTS = 7_000
-"""Of a target of weight 1; some 140,000 of all."""
+"""Of a target of weight 1; some 200,000 of all together."""
 WANTED = "a value that keeps its promises, or one short printable sentence; nothing half-written"
 LARGEST_GIB = 2.0
 """What this process may take while it tries them all."""

@@ -3,16 +3,17 @@
 import gzip
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from findings import Finding
+
+from alpaca_lab.files import write_lines
 
 ROWS = 1_000_000
 GIB = 2**30
@@ -34,8 +35,6 @@ class Case:
     """What the refusal says; "" where it is to be taken."""
     most_gib: float = 1.0
     most_seconds: float = 60.0
-    room_gib: float | None = None
-    """Address space that the process is given; None: all."""
 
 
 def findings(share: float) -> Iterator[Finding]:
@@ -60,7 +59,6 @@ def _found(case: Case, folder: Path) -> Finding:
         [sys.executable, "-c", _caught(start + case.code) + end],
         capture_output=True,
         text=True,
-        preexec_fn=None if case.room_gib is None else lambda: _limit(case.room_gib),
     )
     seconds = time.monotonic() - began
     *_, said, peak = ["", *done.stdout.splitlines()[-2:]] if done.returncode == 0 else ["", "0"]
@@ -89,16 +87,13 @@ def _caught(code: str) -> str:
     )
 
 
-def _limit(gib: float) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (int(gib * GIB),) * 2)
-
-
 READ = "from alpaca_lab.rows import sources; assert sources.read_file(path)"
 LOAD = (
     "from alpaca_lab import data; from alpaca_lab.config import DataSpec\n"
-    "found = data.load(DataSpec(source=str(path), revision=None, test_share=.3,"
-    " validation_share=.2))"
+    "found = data.load(DataSpec(source=str(path), revision=None))"
 )
+FEW = LOAD.replace("None)", "None, test_share=.3, validation_share=.2)")
+"""Of a few rows, so that each split gets one."""
 SCORE = "from alpaca_lab import answers_file; answers_file.read(path)"
 TEXT = "from alpaca_lab import metrics; text = path.read_text()\n"
 
@@ -107,17 +102,18 @@ def _cases(rows: int, share: float) -> Iterator[Case]:
     minutes = max(60, 1800 * share)
     yield Case(
         fault="rows of Alpaca's mean length, read, clustered and split",
-        times=rows, write=lambda path: _alpaca(path, rows), code=LOAD, most_gib=8,
+        times=rows, write=lambda path: _lines(path, _alpaca(rows)), code=LOAD, most_gib=8,
         most_seconds=minutes,
     )  # fmt: skip
     yield Case(
         fault="lines of answers, read and checked",
-        times=rows, write=lambda path: _answers(path, rows), code=SCORE, most_gib=4,
+        times=rows, write=lambda path: _lines(path, _answers(rows)), code=SCORE, most_gib=4,
         most_seconds=max(60, 120 * share),
     )  # fmt: skip
     yield Case(
         fault="lines of a record, read",
-        times=rows, name="questions.jsonl", write=lambda path: _answers(path, rows), most_gib=4,
+        times=rows, name="questions.jsonl", write=lambda path: write_lines(path, _answers(rows)),
+        most_gib=4,
         code="from alpaca_lab.store import Record; Record(folder).questions()",
     )  # fmt: skip
     row = {"instruction": "Say a.", "output": "a"}
@@ -125,7 +121,7 @@ def _cases(rows: int, share: float) -> Iterator[Case]:
     yield Case(
         fault="characters in one row: that row is left out, and named",
         times=10**8, write=lambda path: _lines(path, [*many, row | {"output": "a " * 50_000_000}]),
-        code=LOAD + "\n[row] = found.findings.rejected; assert 'longer' in row.reason",
+        code=FEW + "\n[row] = found.findings.rejected; assert 'longer' in row.reason",
     )  # fmt: skip
     yield Case(
         fault="bytes of zeros unpacked from one line of a gzipped file",
@@ -180,25 +176,24 @@ def _words(count: int) -> str:
     return " ".join(f"w{draw.randrange(20_000)}" for _ in range(count))
 
 
-def _lines(path: Path, rows: list[dict]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def _alpaca(path: Path, rows: int) -> None:
-    """Write rows as long as those of Alpaca are on average: 760 characters of three fields."""
-    draw, words = random.Random(0), [f"w{n}" for n in range(30_000)]
+def _lines(path: Path, rows: Iterable[dict[str, object]]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for _ in range(rows):
-            asked, said = (" ".join(draw.choices(words, k=size)) for size in (14, 112))
-            file.write(json.dumps({"instruction": asked, "input": "", "output": said}) + "\n")
+        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def _answers(path: Path, rows: int) -> None:
+def _alpaca(rows: int) -> Iterator[dict[str, object]]:
+    """Yield rows as long as those of Alpaca are on average: 760 characters of three fields."""
     draw, words = random.Random(0), [f"w{n}" for n in range(30_000)]
-    with path.open("w", encoding="utf-8") as file:
-        for number in range(rows):
-            gold, said = (" ".join(draw.choices(words, k=size)) for size in (30, 10))
-            file.write(json.dumps({"id": number, "reference": gold, "answer": said}) + "\n")
+    for _ in range(rows):
+        asked, said = (" ".join(draw.choices(words, k=size)) for size in (14, 112))
+        yield {"instruction": asked, "input": "", "output": said}
+
+
+def _answers(rows: int) -> Iterator[dict[str, object]]:
+    draw, words = random.Random(0), [f"w{n}" for n in range(30_000)]
+    for number in range(rows):
+        gold, said = (" ".join(draw.choices(words, k=size)) for size in (30, 10))
+        yield {"id": number, "reference": gold, "answer": said}
 
 
 def _bomb(path: Path, gib: int = 1) -> None:

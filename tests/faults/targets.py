@@ -37,7 +37,7 @@ class Target:
     inputs: st.SearchStrategy
     check: Callable[[Any], None]
     weight: float = 1.0
-    """Inputs per second of the slowest that are as fast: how many of a share it gets."""
+    """Inputs it gets, as a share of `inputs.INPUTS`: fewer where each takes long."""
 
 
 @contextmanager
