@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import choices
 import commands
 import hypothesis
 import kept
@@ -73,7 +74,7 @@ def attempt(target: Target, *, count: int, seed: int) -> Tried:
 
 FAMILIES: dict[str, Callable[[Path], Iterator[Target]]] = {
     "files": targets.of_files,
-    "values": targets.of_values,
+    "values": choices.of_values,
     "records": kept.of_records,
     "ratings": kept.of_ratings,
     "commands": commands.of_commands,
