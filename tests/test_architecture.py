@@ -7,8 +7,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
-    {"characters", "spreadsheet"},
-    {"sampling_kernels", "endings", "overlap"},
+    {"characters", "spreadsheet", "sampling_kernels", "overlap"},
+    {"typed", "endings"},
     {
         "config",
         "files",

@@ -3,11 +3,12 @@
 import hashlib
 import weakref
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import pytest
 
-from alpaca_lab import checks, generate, models
+from alpaca_lab import checks, generate, models, store
 from alpaca_lab.config import DecodeSetting, LoraSpec, StudySpec, TrainSpec, as_dict
 from alpaca_lab.jobs import Job
 from alpaca_lab.profiles import MODELS
@@ -199,21 +200,31 @@ def unmerging(monkeypatch):
     monkeypatch.setattr(LoraModel, "merge_and_unload", LoraModel.unload)
 
 
-def record_of(folder, spec, adapter):
+@pytest.fixture
+def record_of(tmp_path, monkeypatch):
+    """Make a record of a finetune that is somewhere else."""
+    monkeypatch.setattr(store, "OUTPUTS", tmp_path / "outputs")
+    return partial(_record_of, tmp_path)
+
+
+def _record_of(folder, spec, adapter):
     record = Record(folder)
+    place = folder / "outputs" / ("a" * 12)
+    place.mkdir(parents=True)
+    (place / "adapter").symlink_to(adapter)
     record.write_questions(QUESTIONS)
     record.write_index({"spec": as_dict(study_of(spec)), "data": None, "runs": {}})
-    weights = {"folder": str(adapter), "sha256": "a" * 64}
+    weights = {"folder": f"outputs/{place.name}/adapter", "sha256": "a" * 64}
     losses = pd.DataFrame({"step": [1], "loss": [1.0]})
     record.write_training(spec.key, {"adapter": weights, "base": {"source": spec.key}}, losses)
     return record
 
 
 def test_a_merge_that_forgets_the_adapter_is_caught_and_decoded_unmerged(
-    adapted, unmerging, tmp_path
+    adapted, unmerging, record_of
 ):
     spec, adapter = adapted
-    record = record_of(tmp_path, spec, adapter)
+    record = record_of(spec, adapter)
     generate.generate(study_of(spec), spec.key, record=record)
     runs = {cell: record.run(run) for cell, run in record.index()["runs"][spec.key].items()}
     greedy, base = runs["greedy"], runs["base"]

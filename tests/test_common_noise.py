@@ -287,7 +287,7 @@ class Tokenizer:
 
     eos_token_id = 0
 
-    def __call__(self, text):
+    def __call__(self, text, **_):
         return SimpleNamespace(input_ids=[ord(letter) for letter in text])
 
     def decode(self, ids, *, skip_special_tokens):
@@ -369,7 +369,7 @@ def test_too_few_seeds_are_refused_before_anything_is_decoded(script, tmp_path):
 
 def test_a_finetune_is_taken_only_where_every_model_has_a_whole_one(script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "ROOT", tmp_path)
-    monkeypatch.setattr(script, "is_whole", lambda folder: folder.name != "broken")
+    monkeypatch.setattr(script, "is_whole", lambda folder: folder.name != "b" * 12)
     specs, record = PROFILES["smoke"].models[:2], Record(tmp_path / "results")
     losses = pd.DataFrame({"step": [1]})
 
@@ -377,12 +377,12 @@ def test_a_finetune_is_taken_only_where_every_model_has_a_whole_one(script, tmp_
         manifest = {"adapter": {"folder": f"outputs/{folder}/adapter"}}
         record.write_training(spec.key, manifest, losses)
 
-    finetuned(specs[0], "one")
+    finetuned(specs[0], "1" * 12)
     assert script.adapters(specs, record=record) is None
-    finetuned(specs[1], "broken")
+    finetuned(specs[1], "b" * 12)
     assert script.adapters(specs, record=record) is None
-    finetuned(specs[1], "two")
+    finetuned(specs[1], "2" * 12)
     assert script.adapters(specs, record=record) == {
-        specs[0].key: tmp_path / "outputs/one/adapter",
-        specs[1].key: tmp_path / "outputs/two/adapter",
+        specs[0].key: tmp_path / "outputs/111111111111/adapter",
+        specs[1].key: tmp_path / "outputs/222222222222/adapter",
     }

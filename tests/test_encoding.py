@@ -20,7 +20,7 @@ class Words:
     def __init__(self):
         self.words = ["<pad>", "<s>", "</s>"]
 
-    def __call__(self, text, *, add_special_tokens=True):
+    def __call__(self, text, *, add_special_tokens=True, split_special_tokens=False):
         if isinstance(text, list):
             each = [self(one, add_special_tokens=add_special_tokens).input_ids for one in text]
             return type("Encoding", (), {"input_ids": each})
@@ -48,6 +48,20 @@ def test_cut_answer_does_not_teach_the_model_to_stop():
     encoded, counts = encode_rows(tokenizer, [long], max_length=prompt + 2)
     assert encoded[0]["labels"][-1] != tokenizer.eos_token_id
     assert (counts["cut"], counts["dropped"], counts["response_tokens"]) == (1, 0, 2)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("folder", ["llama", "mistral", "phi"])
+def test_a_row_that_says_the_end_token_does_not_end_there(folder):
+    from alpaca_lab.models import load_tokenizer
+
+    tokenizer = load_tokenizer(TINY / folder)
+    row = ROW | {"instruction": "Close <s> with </s>", "output": "So: </s> and no more</s>"}
+    encoded, _ = encode_rows(tokenizer, [Example(**row)], max_length=500)
+    assert encoded[0] == encode_example(tokenizer, Example(**row), max_length=500)
+    ids = encoded[0]["input_ids"]
+    assert ids.count(tokenizer.eos_token_id) == 1 and ids[-1] == tokenizer.eos_token_id
+    assert row["output"] in tokenizer.decode(ids[:-1])
 
 
 def test_prompt_that_leaves_no_room_is_counted_and_keeps_its_number():

@@ -103,7 +103,7 @@ def new_record(folder, *, adapter="a" * 64):
     record.write_index(
         {"spec": as_dict(STUDY), "data": {"sha256": "d"}, "runs": {"control": {"empty": "0"}}}
     )
-    weights = {"folder": "outputs/x/adapter", "sha256": adapter}
+    weights = {"folder": f"outputs/{'a' * 12}/adapter", "sha256": adapter}
     manifest = {"adapter": weights, "base": {"source": "b"}}
     record.write_training("tiny", manifest, pd.DataFrame({"step": [1], "loss": [1.0]}))
     return record
@@ -366,7 +366,7 @@ class Tokenizer:
 
     eos_token_id, pad_token_id = 2, 0
 
-    def __call__(self, text, *, add_special_tokens=True):
+    def __call__(self, text, *, add_special_tokens=True, split_special_tokens=False):
         return SimpleNamespace(input_ids=[3 + ord(letter) % 120 for letter in text[-60:]])
 
     def decode(self, ids, *, skip_special_tokens):

@@ -101,7 +101,7 @@ def test_a_busy_hub_is_asked_again_and_each_try_is_printed(hub, waits, capsys, s
     hub.breaks("/api/models", Fault(status=status), times=2)
     fetch(TINY)
     assert waits == [2, 4]
-    assert capsys.readouterr().out.splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         f"lab/tiny: the hub does not answer ({status}): try 2 of 5 in 2 s",
         f"lab/tiny: the hub does not answer ({status}): try 3 of 5 in 4 s",
     ]
@@ -240,7 +240,7 @@ def test_a_disconnect_within_a_file_goes_on_from_that_byte(hub, capsys, fault):
     assert (first.range, first.sent) == (None, 123_456)
     assert (rest.range, rest.status, rest.sent) == ("bytes=123456-", 206, 300_000 - 123_456)
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
-    assert "lab/tiny, model.safetensors: the hub " in capsys.readouterr().out
+    assert "lab/tiny, model.safetensors: the hub " in capsys.readouterr().err
 
 
 def test_the_next_process_goes_on_where_the_last_one_stopped(hub):
@@ -278,7 +278,7 @@ def test_a_file_that_comes_damaged_is_dropped_and_fetched_once_more(hub, capsys,
     hub.breaks(name, Fault(flip_at=7), times=1)
     folder = fetch(TINY)
     assert (folder / name).read_bytes() == FILES[name]
-    assert f"lab/tiny: {name} came damaged (another checksum): once more" in capsys.readouterr().out
+    assert f"lab/tiny: {name} came damaged (another checksum): once more" in capsys.readouterr().err
 
 
 def test_a_file_that_comes_damaged_twice_is_named_and_not_kept(hub):
@@ -307,7 +307,7 @@ def test_a_file_damaged_in_the_cache_is_named_dropped_and_fetched_again(hub, cap
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     assert len(hub.requests("GET", "/cdn/")) == 1
     assert "model.safetensors is damaged in the cache (another checksum): dropped" in (
-        capsys.readouterr().out
+        capsys.readouterr().err
     )
 
 

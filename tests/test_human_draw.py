@@ -690,7 +690,9 @@ def test_kill_between_key_and_plan_leaves_the_old_pair(record, monkeypatch):
     monkeypatch.undo()
     new = draw.write(record, questions=5, raters="anna")
     assert plans.read(record, "acceptability") == new
-    assert sorted(files(record)) == sorted([key_of(record).name, "plan.json", "ratings.csv"])
+    assert sorted(files(record)) == sorted(
+        [key_of(record).name, "plan.json", "ratings.csv", "ratings.csv.crc32"]
+    )
 
 
 def test_kill_before_the_first_plan_leaves_none(record, monkeypatch):

@@ -123,6 +123,7 @@ def test_kill_at_any_byte_of_the_last_row_loses_at_most_that_row(record, plan, i
     kept = 0
     for length in range(len(row)):
         log(record).write_bytes(whole_rows + row[:length])
+        forget_newest(record, 3)
         read = ratings.read(record, MODE)
         assert list(read[:2]) == first
         for cut in read[2:]:  # it is there but for its end of line, or but for the end of a reason
@@ -140,9 +141,31 @@ def test_kill_at_any_byte_of_the_last_row_loses_at_most_that_row(record, plan, i
 def test_cut_row_can_be_rated_again(record, plan, items):
     ratings.append(record, plan, [rated(items[0]), rated(items[1])])
     log(record).write_bytes(log(record).read_bytes()[:-5])
+    forget_newest(record, 2)
     assert [entry.item for entry in ratings.read(record, MODE)] == [items[0]]
     ratings.append(record, plan, [rated(items[1], 1)])
     assert [entry.score for entry in ratings.read(record, MODE)] == [3, 1]
+
+
+def forget_newest(record, rows):
+    """Leave checksums of fewer rows, as a kill does within or right after the last row."""
+    place = log(record).with_name("ratings.csv.crc32")
+    place.write_text("".join(place.read_text().splitlines(keepends=True)[: rows - 1]))
+
+
+def test_rating_changed_or_lost_after_it_was_given_is_refused(record, plan, items):
+    ratings.append(record, plan, [rated(items[0], 4), rated(items[1], 0)])
+    whole = log(record).read_bytes()
+    log(record).write_bytes(whole.replace(b",rated,0,", b",rated,1,"))
+    with pytest.raises(RecordError, match=r"ratings\.csv:3 is damaged.* from a copy"):
+        ratings.read(record, MODE)
+    with pytest.raises(RecordError, match=r"ratings\.csv:3 is damaged"):
+        ratings.append(record, plan, [rated(items[2])])
+    log(record).write_bytes(whole[: whole[:-1].rindex(b"\n") + 1])
+    with pytest.raises(RecordError, match="has 1 of 2 rows"):
+        ratings.read(record, MODE)
+    log(record).write_bytes(whole)
+    assert len(ratings.read(record, MODE)) == 2
 
 
 @pytest.mark.parametrize("content", [HEADER, HEADER.strip()])
@@ -318,6 +341,7 @@ def test_log_that_a_spreadsheet_saved_is_read_and_added_to(record, plan, items):
     assert ratings.read(record, MODE) == (*saved, rated(items[2]))
     text = text.removesuffix("\n").replace("\n", "\r\n")  # and no end of line at the end
     log(record).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    log(record).with_name("ratings.csv.crc32").unlink()  # it knows of a third row
     ratings.append(record, plan, [rated(items[2])])
     assert ratings.read(record, MODE) == (*saved, rated(items[2]))
 

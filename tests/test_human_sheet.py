@@ -287,7 +287,7 @@ def test_level_that_is_none_is_refused_by_its_row_and_nothing_is_written(record,
         ({"level": "3", "rater": "cleo"}, 'row 5: the plan has no rater "cleo"; it asks anna, ben'),
         ({"level": "3", "rater": ""}, 'row 5: the plan has no rater ""'),
         ({"reason": "x", "item": "i0123456789a"}, "row 5: anna was not asked about item i0123"),
-        ({"level": "3", "item": ""}, "row 5: anna was not asked about item "),
+        ({"level": "3", "item": ""}, "row 5: anna was not asked about item"),
     ],
 )
 def test_row_that_was_not_asked_for_is_refused_and_nothing_is_written(

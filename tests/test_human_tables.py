@@ -358,13 +358,16 @@ def test_human_column_fills_from_the_ratings_alone_and_else_says_not_collected(w
     assert "over 12 questions; the page human has the raters." in page
 
 
-def test_one_rating_changed_is_found_by_check(whole, monkeypatch):
+def test_one_rating_changed_is_refused_or_without_checksums_found_by_check(whole, monkeypatch):
     quick(monkeypatch)
     draw.write(whole, questions=12, settings="greedy", raters="anna")
     rate_synthetically(whole, "anna", lambda item: 1 + number(item) % 5)
     report.build(whole)
     file = whole.human("acceptability") / "ratings.csv"
     file.write_text(file.read_text().replace(",rated,4,", ",rated,0,", 1))
+    with pytest.raises(RecordError, match="is not what was rated"):
+        report.check(whole)
+    file.with_name("ratings.csv.crc32").unlink()
     assert "human.csv" in report.check(whole) and "main.csv" in report.check(whole)
 
 

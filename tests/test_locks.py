@@ -48,7 +48,7 @@ def test_second_process_waits_and_is_told_for_whom(path, capsys):
     started = time.monotonic()
     with held(path, "decoding phi"):
         assert time.monotonic() - started > 0.2
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert f"decoding phi waits for process {process.pid} on " in told
     assert "(decoding phi since 20" in told and "UTC, 0 min)" in told
     assert "took over" not in told
@@ -62,11 +62,11 @@ def test_lock_of_a_killed_process_is_taken_over_and_that_is_said(path, capsys):
     assert holder(path) is None
     with held(path, "decoding phi"):
         pass
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert f"took over the lock of process {process.pid} on " in told
     with held(path, "decoding phi"):
         pass
-    assert not capsys.readouterr().out
+    assert not capsys.readouterr().err
 
 
 def note_of_another_machine(path):
@@ -97,7 +97,7 @@ def test_owner_on_another_machine_is_waited_for_while_it_has_a_pulse(path, capsy
     assert "colab-2" in holder(path)
     with held(path, "decoding phi"):
         assert ended.is_set()
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert "waits for process 7 on colab-2" in told and "took over" not in told
 
 
@@ -106,7 +106,7 @@ def test_silent_owner_on_another_machine_is_gone(path, capsys, monkeypatch):
     note_of_another_machine(path)
     with held(path, "decoding phi"):
         pass
-    assert "took over the lock of process 7 on colab-2" in capsys.readouterr().out
+    assert "took over the lock of process 7 on colab-2" in capsys.readouterr().err
 
 
 def test_owner_shows_that_it_lives(path, monkeypatch):
@@ -123,4 +123,4 @@ def test_note_that_cannot_be_read_stops_nobody(path, capsys):
     path.with_name(f"{path.name}.owner").write_bytes(b"\xff{")
     with held(path, "decoding phi"):
         pass
-    assert not capsys.readouterr().out
+    assert not capsys.readouterr().err

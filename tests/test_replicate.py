@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from alpaca_lab import stats
+from alpaca_lab import stats, store
 from alpaca_lab.closeness import Closeness
 from alpaca_lab.config import DataSpec, SettingError
 from alpaca_lab.files import as_line, read_lines
@@ -143,7 +143,7 @@ def repeated(finetuned):
         s for s in replicate.grid() if s.name in ("default", "temperature=0.5", "num_beams=8")
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replicate, "ROOT", record.folder.parent)
+        patch.setattr(store, "OUTPUTS", record.folder.parent / "outputs")
         patch.setattr(replicate, "grid", lambda: iter(chosen))
         yield study, record, replicate.decode(study, record=record)
 

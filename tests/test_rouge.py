@@ -5,11 +5,13 @@ import json
 import math
 import os
 import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
+from alpaca_lab import rouge as rouge_module
 from alpaca_lab.rouge import ROUGE_TYPES, lcs_length, lcs_positions, rouge, rouge_defined
 
 DATA = os.environ.get("ALPACA_LAB_REFERENCE_DATA")
@@ -99,6 +101,29 @@ def test_the_length_is_that_of_the_textbooks_table():
 def test_the_positions_are_those_worked_by_hand(gold, words, positions):
     assert lcs_positions(gold, words) == positions
     assert lcs_length(gold, words) == len(positions)
+
+
+@pytest.mark.parametrize("words", ["ab", "abcdefgh"])
+def test_a_long_text_is_walked_in_blocks_to_the_same_positions(words, monkeypatch):
+    draw = random.Random(0)
+    for _ in range(200):
+        gold, said = (draw.choices(words, k=draw.randrange(60)) for _ in range(2))
+        monkeypatch.setattr(rouge_module, "SHORT", 1000)
+        at_once = lcs_positions(gold, said)
+        monkeypatch.setattr(rouge_module, "SHORT", 3)
+        assert lcs_positions(gold, said) == at_once
+        assert lcs_length(gold, said) == len(at_once)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_length():
+    """All columns of two texts of 20,000 words would be 50 MB; here it is a few."""
+    words = random.Random(0).choices([f"w{n}" for n in range(5000)], k=20_000)
+    tracemalloc.start()
+    assert lcs_positions(words, words) == set(range(20_000))
+    assert lcs_length(words, words) == 20_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 25e6
 
 
 def test_a_reference_of_one_word_has_no_bigram():

@@ -183,12 +183,27 @@ def test_a_sealed_run_is_not_scored_again(record):
     assert run_of(record, "greedy").manifest() == before
 
 
-def test_an_edited_score_is_refused(record):
+def test_an_edited_score_is_scored_again_and_no_other_run(record, capsys):
     score(STUDY, record=record, similarity=CountingEncoder())
-    run = run_of(record, "greedy")
-    run.write_scores(run.scores().assign(rougeL=99.0))
-    with pytest.raises(RecordError, match="does not match its manifest"):
+    run, manifests = run_of(record, "greedy"), sorted(record.folder.glob("runs/*/manifest.json"))
+    before = {path: path.read_bytes() for path in manifests}
+    scores = run.scores()
+    run.write_scores(scores.assign(rougeL=99.0))
+    score(STUDY, record=record, similarity=CountingEncoder())
+    assert run.scores().equals(scores)
+    assert f"{run.folder / 'scores.parquet'} was damaged" in capsys.readouterr().err
+    after = {path: path.read_bytes() for path in manifests}
+    assert [path.parent for path in before if before[path] != after[path]] in ([], [run.folder])
+    run.verify()
+
+
+def test_damaged_answers_are_never_scored(record, capsys):
+    score(STUDY, record=record, similarity=CountingEncoder())
+    path = run_of(record, "greedy").folder / "answers.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"text": "', b'"text": "x', 1))
+    with pytest.raises(RecordError, match="lacks 1 of .* run `python -m alpaca_lab generate`"):
         score(STUDY, record=record, similarity=CountingEncoder())
+    assert "had 1 damaged lines" in capsys.readouterr().err
 
 
 def test_scores_of_two_encoders_are_never_mixed(record):

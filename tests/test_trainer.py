@@ -181,7 +181,7 @@ def test_full_memory_halves_the_passes_and_changes_no_loss(
     assert manifest["halved_at_steps"] == [1, 1, 1, 1]
     assert manifest["micro_batch_tokens"] == 256
     assert (table.loc[table["kind"] == "train", "passes"] > 1).all()
-    assert "out of memory at step 1: passes of 2048 tokens" in capsys.readouterr().out
+    assert "out of memory at step 1: passes of 2048 tokens" in capsys.readouterr().err
 
 
 def test_memory_that_does_not_hold_one_row_is_said(one_model, train, monkeypatch):

@@ -49,7 +49,7 @@ class Letters:
     def __init__(self, size):
         self.size = size
 
-    def __call__(self, text, *, add_special_tokens=True):
+    def __call__(self, text, *, add_special_tokens=True, split_special_tokens=False):
         if isinstance(text, list):
             return SimpleNamespace(input_ids=[self(one).input_ids for one in text])
         return SimpleNamespace(input_ids=[5] * -(-len(text) // self.size))

@@ -31,6 +31,10 @@ COLUMNS = (
     "delta", "delta_low", "delta_high", "effect_size", "mde", "p", "p_holm", "p_bh",
     "signature", "note",
 )  # fmt: skip
+LONGEST = 1_000_000
+"""Characters of a text: each takes seconds beyond, and no model's answer is as long."""
+LARGEST_PAIR = 4_000_000
+"""Lines of an answer times lines of its reference: ROUGE-Lsum compares each with each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +109,20 @@ def _checked(record: Any, where: str) -> dict[str, Any]:
         raise SettingError(f"{where}: `reference` must be text")
     if not isinstance(values["answer"], str | None):
         raise SettingError(f"{where}: `answer` must be text, or null where it is missing")
+    texts = (values["answer"] or "", values["reference"])
+    if max(map(len, texts)) > LONGEST:
+        raise SettingError(
+            f"{where}: a text of {max(map(len, texts)):,} characters; shorten it to {LONGEST:,}"
+        )
+    lines, against = (text.count("\n") + 1 for text in texts)
+    if lines * against > LARGEST_PAIR:
+        raise SettingError(
+            f"{where}: an answer of {lines:,} lines and a reference of {against:,}: ROUGE-Lsum "
+            "compares each line with each; join some of them"
+        )
     if isinstance(values["repeat"], bool) or not isinstance(values["repeat"], int):
         raise SettingError(f"{where}: `repeat` must be a whole number")
-    for name in ("group", "id", "reference", "answer"):
+    for name in ("group", "id", "cluster", "reference", "answer"):
         try:
             (values[name] or "").encode()
         except UnicodeEncodeError:

@@ -11,7 +11,6 @@ from .config import ModelSpec, SettingError
 from .hub.fetch import fetch
 from .hub.repository import Repository
 from .memory import Shape
-from .trust import check_checkpoint
 from .store import sha256_file
 
 HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
@@ -39,7 +38,6 @@ def locate(spec: ModelSpec, *, instead: str | None = None) -> Path:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     else:
         folder = _fetch(ungated(spec), HUB_FILES, NEEDED, instead=instead)
-    check_checkpoint(folder)
     return folder
 
 

@@ -4,16 +4,18 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from .characters import plain
+from . import typed
+from .characters import plain, shown
 from .endings import OneSentence
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "assets" / "tiny"
 
+T = TypeVar("T")
 Loader = Literal["unsloth", "plain"]
 
 LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -36,6 +38,12 @@ def require(condition: bool, message: str) -> None:
     """Raise `SettingError(message)` unless `condition` holds."""
     if not condition:
         raise SettingError(message)
+
+
+def require_types(spec: Any) -> None:
+    """Raise `SettingError` unless each field of a dataclass is of its declared type."""
+    fault = typed.misfit(spec)
+    require(not fault, fault)
 
 
 def fingerprint(spec: Mapping[str, Any]) -> str:
@@ -70,6 +78,7 @@ class ModelSpec:
     """All linear layers of a block. PEFT adapts what matches and is silent about the rest."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(
             KEY.fullmatch(self.key) is not None,
             f'model key "{self.key}" may hold up to 64 letters, digits, "-", "_" and ".", and '
@@ -111,6 +120,7 @@ class DataSpec:
     """Train on the first so many rows in hash order; None trains on all."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(
             self.revision is None
             or bool(HUB_NAME.fullmatch(self.source) and REVISION.fullmatch(self.revision)),
@@ -143,6 +153,7 @@ class LoraSpec:
     """Scale the update by alpha / sqrt(rank) instead: rank-stabilised LoRA."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self.rank >= 1 and self.alpha >= 1, "rank and alpha must be at least 1")
         require(0 <= self.dropout < 1, "dropout must be in [0, 1)")
 
@@ -177,10 +188,7 @@ class TrainSpec:
     """Seeds the adapter's initial weights and the order of the rows."""
 
     def __post_init__(self) -> None:
-        require(
-            self.loader in ("unsloth", "plain"),
-            f'loader must be "unsloth" or "plain", not "{self.loader}"',
-        )
+        require_types(self)
         require(self.epochs > 0 and self.learning_rate > 0, "epochs and learning_rate must be > 0")
         require(self.max_steps is None or self.max_steps >= 1, "max_steps must be >= 1 or None")
         require(self.batch_size >= 1, "batch_size must be at least 1 row")
@@ -212,6 +220,7 @@ class ResourceSpec:
     alone."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(
             self.micro_batch_tokens is None or self.micro_batch_tokens >= 16,
             "micro_batch_tokens must be at least 16, or None for what fits",
@@ -223,10 +232,6 @@ class ResourceSpec:
         require(
             self.checkpoints_kept >= 1 and self.checkpoints >= 1 and self.checkpoints_gib > 0,
             "checkpoints_kept and checkpoints must be at least 1, checkpoints_gib above 0",
-        )
-        require(
-            self.report_to in ("none", "tensorboard", "trackio"),
-            f'report_to must be "none", "tensorboard" or "trackio", not "{self.report_to}"',
         )
 
 
@@ -246,6 +251,7 @@ class DecodeSetting:
     """Response budget in tokens, prompt excluded."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(
             self.temperature > 0,
             f"temperature must be > 0, not {self.temperature}; for greedy set do_sample=False",
@@ -299,6 +305,9 @@ class EncoderSpec:
     """The hidden layer whose states are compared, counted from 1."""
     sha256: str | None
     """Expected sha256 of model.safetensors; None where the hub's commit already fixes it."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
 
 
 MINILM = EncoderSpec(
@@ -367,6 +376,7 @@ class StudySpec:
     NF4, or at half its scale, leaves less than 0.98."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(
             STUDY_NAME.fullmatch(self.name) is not None,
             f'study name "{self.name}" may hold letters, digits, "-" and "_" only, no "-" first',
@@ -401,21 +411,35 @@ def study_from_dict(values: Mapping[str, Any]) -> StudySpec:
     """Rebuild the `StudySpec` that `as_dict` wrote; the inverse used between processes.
 
     A field that an older record does not have takes its default.
+
+    Raises:
+        SettingError: If a field is unknown, missing without a default, or of another type.
     """
-    parts = json.loads(json.dumps(values).replace("${ROOT}", json.dumps(str(ROOT))[1:-1]))
-    nested = {
-        "data": DataSpec,
-        "lora": LoraSpec,
-        "train": TrainSpec,
-        "resources": ResourceSpec,
-        "encoder": EncoderSpec,
+    try:
+        text = json.dumps(values).replace("${ROOT}", json.dumps(str(ROOT))[1:-1])
+        return _built(StudySpec, json.loads(text), "spec")
+    except (RecursionError, TypeError) as error:
+        raise SettingError(f"the study's spec cannot be read: {error}") from None
+
+
+def _built(kind: type[T], values: Any, place: str) -> T:
+    """Return a dataclass, and those within it, from what JSON holds of it."""
+    require(isinstance(values, dict), f"{place}: expected an object, not {shown(values)}")
+    known = typed.hints(kind)
+    for name in values:
+        require(name in known, f"{place}: this version knows no setting {shown(name)}")
+    for item in fields(kind):
+        optional = item.default is not MISSING or item.default_factory is not MISSING
+        require(optional or item.name in values, f"{place}: no {item.name}")
+    inner = {
+        name: _of_json(value, known[name], f"{place}.{name}") for name, value in values.items()
     }
-    parts |= {name: cls(**parts[name]) for name, cls in nested.items()}
-    parts["models"] = tuple(
-        ModelSpec(**model | {"lora_targets": tuple(model["lora_targets"])})
-        for model in parts["models"]
-    )
-    parts |= {name: tuple(parts[name]) for name in ("temperatures", "beams", "top_ks")}
-    return StudySpec(
-        **{item.name: parts[item.name] for item in fields(StudySpec) if item.name in parts}
-    )
+    return kind(**inner)
+
+
+def _of_json(value: Any, hint: Any, place: str) -> Any:
+    if is_dataclass(hint):
+        return _built(hint, value, place)
+    if get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_of_json(item, get_args(hint)[0], place) for item in value)
+    return value

@@ -95,13 +95,12 @@ def load(spec: DataSpec) -> Dataset:
     """
     path = Path(spec.source)
     if path.is_absolute():
-        records = read_file(path)
+        examples, findings = validate(read_file(path), place=str(path))
         source = {"source": path.name, "revision": None, "sha256": sha256_file(path)}
     else:
         records = read_hub(spec.source, spec.revision)
+        examples, findings = validate(records, place=spec.source)
         source = {"source": spec.source, "revision": spec.revision, "sha256": None}
-    place = str(path) if path.is_absolute() else spec.source
-    examples, findings = validate(records, place=place)
     return split(examples, spec=spec, source=source, findings=findings)
 
 

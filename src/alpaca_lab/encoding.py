@@ -17,13 +17,39 @@ class Tokenizer(Protocol):
 
     eos_token_id: int
 
-    def __call__(self, text: str | list[str], *, add_special_tokens: bool = True) -> Any:
-        """Return an object whose `input_ids` are the text's token ids, or a list of each text's."""
+    def __call__(
+        self,
+        text: str | list[str],
+        *,
+        add_special_tokens: bool = True,
+        split_special_tokens: bool = False,
+    ) -> Any:
+        """Return an object whose `input_ids` are the text's token ids, or a list of each text's.
+
+        Args:
+            text: One text or several.
+            add_special_tokens: Add BOS, and EOS where the tokenizer does.
+            split_special_tokens: Read "</s>" in a text as letters, not as the end of it.
+        """
+
+
+def token_ids(tokenizer: Tokenizer, text: str | list[str], *, prompt: bool) -> Any:
+    """Return the ids of a text, or of each of several, as text and nothing else.
+
+    A row that says "</s>" would otherwise end its prompt or its answer there.
+
+    Args:
+        tokenizer: A Transformers tokenizer.
+        text: One text or several.
+        prompt: Whether it begins a sequence and gets the tokenizer's BOS; else it goes on with one.
+    """
+    return tokenizer(text, add_special_tokens=prompt, split_special_tokens=True).input_ids
 
 
 def encode_prompt(tokenizer: Tokenizer, instruction: str, input: str) -> list[int]:
     """Return the token ids of a prompt, with the tokenizer's BOS once where it has one."""
-    return _open_ended(tokenizer(render_prompt(instruction, input)).input_ids, tokenizer)
+    prompt = token_ids(tokenizer, render_prompt(instruction, input), prompt=True)
+    return _open_ended(prompt, tokenizer)
 
 
 def _open_ended(ids: list[int], tokenizer: Tokenizer) -> list[int]:
@@ -49,7 +75,7 @@ def encode_example(
         the prompt alone fills `max_length`.
     """
     prompt = encode_prompt(tokenizer, example.instruction, example.input)
-    response = list(tokenizer(example.output, add_special_tokens=False).input_ids)
+    response = list(token_ids(tokenizer, example.output, prompt=False))
     return _joined(prompt, [*response, tokenizer.eos_token_id], max_length=max_length)
 
 
@@ -107,8 +133,9 @@ def _encode_many(
     rows = list(rows)
     for start in range(0, len(rows), MANY):
         some = rows[start : start + MANY]
-        prompts = tokenizer([render_prompt(row.instruction, row.input) for row in some]).input_ids
-        responses = tokenizer([row.output for row in some], add_special_tokens=False).input_ids
+        asked = [render_prompt(row.instruction, row.input) for row in some]
+        prompts = token_ids(tokenizer, asked, prompt=True)
+        responses = token_ids(tokenizer, [row.output for row in some], prompt=False)
         for prompt, response in zip(prompts, responses, strict=True):
             yield _joined(
                 _open_ended(prompt, tokenizer),

@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 
-from .characters import visible
+from .characters import sentence
 
 WRONG = 2
 """The exit status of what a user can mend."""
@@ -21,13 +21,12 @@ _LOST = ("CUDA error", "CUDA driver error", "cuBLAS error", "CUBLAS_STATUS", "cu
 class OneSentence(Exception):
     """An error whose message says all: what is wrong, where, and what mends it.
 
-    It may quote a file that somebody else wrote: no terminal and no notebook obeys what stands
-    there.
+    Whatever the message quotes, it is one printable line and not long: no terminal and no
+    notebook obeys what stands in somebody else's file.
     """
 
-    def __str__(self) -> str:
-        """Return the message with its control and direction characters made visible."""
-        return visible(super().__str__())
+    def __init__(self, message: str) -> None:
+        super().__init__(sentence(message))
 
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows in place of a traceback; a protocol of IPython."""

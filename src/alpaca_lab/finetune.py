@@ -135,23 +135,26 @@ def _is_ready(folder: Path, model_key: str, *, record: Record) -> bool:
     if not wrong:
         return True
     copies = record.folder / "training" / model_key
-    if _is_record_of(folder, copies):
+    if _could_mend(folder, copies):
         for name in (MANIFEST, LOSS):
             write_atomically(folder / name, (copies / name).read_bytes())
-        if is_whole(folder):
-            say(f"{wrong[0]} was damaged: it is written again from {copies}")
-            return True
+        say(f"{wrong[0]} was damaged: it is written again from {copies}")
+        return True
     if (folder / MANIFEST).is_file():  # else it was never finished
         say(f"{wrong[0]} is damaged: {model_key} is finetuned again")
     return False
 
 
-def _is_record_of(folder: Path, copies: Path) -> bool:
-    """Return True when a study's record of a finetune is whole, and is of the one in `folder`."""
+def _could_mend(folder: Path, copies: Path) -> bool:
+    """Return True when a study's record of a finetune is whole, and its adapter in `folder` too."""
     try:
         manifest = read_json(copies / MANIFEST)
-        same = fingerprint(manifest["request"]) == folder.name
-        return same and not mismatched(copies, {LOSS: manifest["sha256"][LOSS]})
+        if fingerprint(manifest["request"]) != folder.name:
+            return False
+        adapter = {name: digest for name, digest in manifest["sha256"].items() if name != LOSS}
+        return not mismatched(copies, {LOSS: manifest["sha256"][LOSS]}) and not mismatched(
+            folder, adapter
+        )
     except (RecordError, KeyError):  # none, damaged, or of a finetune made by hand
         return False
 

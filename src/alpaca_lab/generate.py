@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import Any
 
 from . import environment
-from .config import ROOT, SettingError, StudySpec, as_dict
+from .config import SettingError, StudySpec, as_dict
 from .decoders import Decoder, ModelDecoder, OpenDecoder
 from .jobs import Finished, Job
 from .pace import BAR, Pace
@@ -58,7 +58,7 @@ def generate(
         known = ", ".join(model.key for model in study.models)
         raise SettingError(f'study {study.name} has no model "{model_key}": choose from {known}')
     training, _ = record.training(model_key)
-    folder = ROOT / training["adapter"]["folder"]
+    folder = record.adapter(model_key)
     questions = record.questions()
     tuned = open_decoder(spec, folder, study)
     shared = {

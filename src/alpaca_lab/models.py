@@ -15,7 +15,7 @@ from .checkpoints import locate, read_shape
 from .config import LoraSpec, ModelSpec, SettingError, TrainSpec
 from .hardware import compute_dtype, device, release
 from .memory import Shape
-from .trust import ADAPTER, check_adapter
+from .trust import ADAPTER, check_adapter, check_checkpoint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -95,6 +95,7 @@ def load_trainable(
         SettingError: If the checkpoint cannot be had, or fewer layers are adapted than named.
     """
     folder = locate(spec)
+    check_checkpoint(folder)
     load = _load_unsloth if train.loader == "unsloth" else _load_plain
     model = load(folder, spec=spec, lora=lora, train=train)
     check_adapted(model, shape=read_shape(folder), targets=spec.lora_targets, lora=lora)
@@ -205,6 +206,7 @@ def load_decoder(
     from peft import PeftModel
 
     folder = locate(spec)
+    check_checkpoint(folder)
     shape, targets = read_shape(folder), spec.lora_targets
     # Before PEFT opens it, which would unpickle, fetch or drop what it finds there.
     lora = None if adapter is None else check_adapter(adapter, shape=shape, targets=targets)

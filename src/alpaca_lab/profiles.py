@@ -1,11 +1,15 @@
 """The models we know, the studies ready to run, and how a user changes one of them."""
 
 import ast
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
+from . import typed
+from .characters import shown
 from .config import (
     BERT_BASE,
     MINILM,
@@ -130,7 +134,8 @@ def configure(
             continue
         part, _, inner = field.partition(".")
         if inner:
-            nested = getattr(study, part, None)
+            known = {item.name for item in fields(study)}
+            nested = getattr(study, part) if part in known else None
             require(is_dataclass(nested), f'unknown setting "{field}"')
             study = replace(study, **{part: _changed(nested, inner, value, field)})
         else:
@@ -147,19 +152,26 @@ def _changed(spec: Any, name: str, value: Any, field: str) -> Any:
         if not is_dataclass(getattr(spec, item.name)) and item.name != "models"
     }
     require(name in plain, f'unknown setting "{field}": choose from {", ".join(sorted(plain))}')
-    old = getattr(spec, name)
-    if isinstance(value, str) and not isinstance(old, str):
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            raise SettingError(f"{field}={value} is not a value like {old!r}") from None
+    old, hint = getattr(spec, name), typed.hints(type(spec))[name]
+    if isinstance(value, str) and not typed.fits(value, hint):
+        value = _from_text(value, f"{field}={value} is not a value like {old!r}")
     if isinstance(old, tuple):
         value = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    elif isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+    fits = typed.fits(value, hint)
+    require(fits, f"{field}={shown(value)} does not fit: expected a value like {old!r}")
+    if isinstance(old, float):
         value = float(value)
-    fits = old is None or value is None or type(value) is type(old)
-    require(fits, f"{field}={value!r} does not fit: expected a value like {old!r}")
     return replace(spec, **{name: value})
+
+
+def _from_text(text: str, fault: str) -> Any:
+    """Return the Python value that a text spells, or raise `SettingError(fault)`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of what it reads: "1is" is 1 is ...
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise SettingError(fault) from None
 
 
 def parse_models(text: str) -> tuple[ModelSpec, ...]:
@@ -178,8 +190,8 @@ def parse_models(text: str) -> tuple[ModelSpec, ...]:
         require(key in MODELS, f'unknown model "{key}": choose from {", ".join(MODELS)}')
         spec = MODELS[key]
         if folder:
-            path = Path(folder).expanduser().resolve()
-            require((path / "config.json").is_file(), f"{key}: no config.json in {path}")
+            path = _local(folder)
+            require(isfile(path / "config.json"), f"{key}: no config.json in {path}")
             require(
                 any(path.glob("*.safetensors")),
                 f"{key}: no .safetensors file in {path}; pickled weights are refused, "
@@ -197,7 +209,8 @@ def parse_encoder(name: str) -> EncoderSpec:
     Raises:
         SettingError: If the name is unknown.
     """
-    require(name in ENCODERS, f'unknown encoder "{name}": choose from {", ".join(ENCODERS)}')
+    known = isinstance(name, str) and name in ENCODERS
+    require(known, f'unknown encoder "{name}": choose from {", ".join(ENCODERS)}')
     return ENCODERS[name]
 
 
@@ -217,10 +230,18 @@ def parse_data(source: str, base: DataSpec) -> DataSpec:
     if revision:
         require(len(revision) == 40, f"{name}: the commit after @ must have 40 hex digits")
         return replace(base, source=name, revision=revision)
-    path = Path(name).expanduser().resolve()
+    path = _local(name)
     require(
-        path.is_file(),
+        isfile(path),
         f"no such file: {path}; give a .json, .jsonl or .parquet file, or a hub dataset "
         "as owner/name@COMMIT",
     )
     return replace(base, source=str(path), revision=None)
+
+
+def _local(text: str) -> Path:
+    """Return the absolute path that a user means."""
+    try:
+        return Path(text).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError) as error:  # "~nobody", a NUL, a circle of links
+        raise SettingError(f"{text} is no path: {error}") from None

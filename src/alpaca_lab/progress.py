@@ -38,7 +38,7 @@ def say(text: str) -> None:
     elif in_notebook():
         print(text, flush=True)
     else:
-        Bar.write(text)
+        Bar.write(text, file=sys.stderr)  # standard output may be a table for a machine
 
 
 def said(line: str) -> str | None:

@@ -6,10 +6,10 @@ reference. The scores are the same to the last bit, which the tests hold against
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from itertools import chain
+from itertools import chain, islice
 
 from rouge_score.scoring import fmeasure
 from rouge_score.tokenize import tokenize
@@ -96,8 +96,10 @@ def lcs_length(gold: Sequence[str], words: Sequence[str]) -> int:
         >>> lcs_length("the cat sat on the mat".split(), "the cat on the mat".split())
         5
     """
-    *_, last = [0, *_columns(gold, words)]
-    return last.bit_count()
+    last = every = (1 << len(gold)) - 1
+    for column in _columns(_where(gold), words, every):
+        last = column
+    return (last ^ every).bit_count()
 
 
 def lcs_positions(gold: Sequence[str], words: Sequence[str]) -> set[int]:
@@ -111,36 +113,85 @@ def lcs_positions(gold: Sequence[str], words: Sequence[str]) -> set[int]:
         >>> sorted(lcs_positions(["a", "b", "a"], ["a", "c", "a"]))
         [0, 2]
     """
-    columns = list(_columns(gold, words))
-    found = set()
-    i, j = len(gold) - 1, len(words) - 1
+    return _positions(gold, words, _where(gold))
+
+
+SHORT = 1024
+"""Words of a text whose columns are kept all at once."""
+
+
+def _positions(gold: Sequence[str], words: Sequence[str], where: Mapping[str, int]) -> set[int]:
+    """Return what `lcs_positions` does, from the places of each word of `gold`."""
+    found: set[int] = set()
+    every, last = (1 << len(gold)) - 1, len(gold) - 1
+    if len(words) <= SHORT:
+        _walk(gold, words, list(_columns(where, words, every)), last, found)
+        return found
+    # All columns of a long text would fill the memory: the one before each block is kept, and
+    # those within are computed again when the walk, which begins at the end, is there.
+    step = math.isqrt(len(words))
+    starts = range(0, len(words), step)
+    before = [every, *islice(_columns(where, words, every), step - 1, None, step)]
+    for start, same in reversed(list(zip(starts, before, strict=False))):
+        block = words[start : start + step]
+        last = _walk(gold, block, list(_columns(where, block, every, same=same)), last, found)
+    return found
+
+
+def _walk(
+    gold: Sequence[str], words: Sequence[str], columns: Sequence[int], last: int, found: set[int]
+) -> int:
+    """Walk back from `gold[last]` and the last word to the first; return where in `gold` it ends.
+
+    The positions it takes are added to `found`.
+    """
+    i, j = last, len(words) - 1
     while i >= 0 and j >= 0:
         if gold[i] == words[j]:
             found.add(i)
             i, j = i - 1, j - 1
         elif columns[j] >> i & 1:
-            j -= 1
-        else:
             i -= 1
-    return found
+        else:
+            j -= 1
+    return i
 
 
-def _columns(gold: Sequence[str], words: Sequence[str]) -> Iterator[int]:
-    """Yield the columns of the table of subsequence lengths, one per word.
-
-    Bit i of column j says that gold[: i + 1] and words[: j + 1] have a longer common subsequence
-    than gold[:i] and words[: j + 1].
-    """
+def _where(gold: Sequence[str]) -> dict[str, int]:
+    """Return the places of each word as the bits of an integer."""
+    places: defaultdict[str, bytearray] = defaultdict(bytearray)
+    if len(gold) > SHORT:  # an integer would be copied for each of its bits
+        for i, word in enumerate(gold):
+            bits = places[word]
+            bits.extend(bytes(i // 8 + 1 - len(bits)))
+            bits[i // 8] |= 1 << i % 8
+        return {word: int.from_bytes(bits, "little") for word, bits in places.items()}
     where: dict[str, int] = {}
     for i, word in enumerate(gold):
         where[word] = where.get(word, 0) | 1 << i
-    every = (1 << len(gold)) - 1
-    same = every  # the complement of the column: where the length does not grow
+    return where
+
+
+def _columns(
+    where: Mapping[str, int], words: Sequence[str], every: int, *, same: int | None = None
+) -> Iterator[int]:
+    """Yield the columns of the table of subsequence lengths, one per word.
+
+    Bit i of column j says that gold[: i + 1] and words[: j + 1] have no longer common subsequence
+    than gold[:i] and words[: j + 1].
+
+    Args:
+        where: The places of each word of `gold`.
+        words: The other text, or the rest of it after the column `same`.
+        every: A bit for each word of `gold`: the column before the first word.
+        same: The column to go on from; None begins.
+    """
+    same = every if same is None else same
     for word in words:
         if word in where:
             matched = same & where[word]
             same = (same + matched | same - matched) & every
-        yield same ^ every
+        yield same
 
 
 def _union_hits(gold: Sequence[Sequence[str]], sentences: Sequence[Sequence[str]]) -> int:
@@ -153,9 +204,13 @@ def _union_hits(gold: Sequence[Sequence[str]], sentences: Sequence[Sequence[str]
     different = {tuple(sentence) for sentence in sentences}  # a loop of 1,000 lines is one line
     hits = 0
     for line in gold:
-        seen = set(line)
+        where = _where(line)
         union = set().union(
-            *(lcs_positions(line, other) for other in different if not seen.isdisjoint(other))
+            *(
+                _positions(line, other, where)
+                for other in different
+                if not where.keys().isdisjoint(other)
+            )
         )
         for word in (line[i] for i in sorted(union)):
             if left[word] > 0:

@@ -127,8 +127,10 @@ class Run:
         """Return one row per question (id, nats, tokens, characters), or None if not measured."""
         if not self.has_likelihood:
             return None
-        rows = pd.DataFrame(read_lines(self.folder / LIKELIHOOD, whole=True, cure=CURE))
-        return rows.astype({"nats": float, "tokens": "Int64"})
+        lines = read_lines(self.folder / LIKELIHOOD, whole=True, cure=CURE)
+        if not lines:
+            raise RecordError(f"{self.folder / LIKELIHOOD} is damaged: it has no line; {CURE}")
+        return pd.DataFrame(lines).astype({"nats": float, "tokens": "Int64"})
 
     def checks(self) -> dict[str, Any]:
         """Return what was measured of this run's model and slots, by check; empty if nothing."""

@@ -18,7 +18,7 @@ from . import controls, environment, rescaling, semantic
 from .config import EncoderSpec, StudySpec
 from .controls import EMPTY
 from .metrics import SIGNATURES, text_scores
-from .progress import Bar
+from .progress import Bar, say
 from .store import CONTROL, Record, RecordError, Run
 
 ANSWERED = ("ok", EMPTY)
@@ -42,7 +42,8 @@ def score(study: StudySpec, *, record: Record, similarity: Similarity | None = N
     """Score every run of the study's index that is not sealed, and seal it.
 
     The controls are answered here too: silence, the question copied, and so on. A sealed run is
-    compared with its manifest and left alone. Nothing is scored before every run is found whole;
+    compared with its manifest and left alone; if it is damaged, it is mended and scored again. One
+    process at a time scores a study. Nothing is scored before every run is found whole;
     then they are sealed one by one, and an interrupt costs the run in hand. An answer that several
     settings give is scored once.
 
@@ -52,10 +53,15 @@ def score(study: StudySpec, *, record: Record, similarity: Similarity | None = N
         similarity: Stands in for BERTScore by `study.encoder`; the manifest then names it instead.
 
     Raises:
-        RecordError: If answers are missing, double or unknown, a reference is empty, or a sealed
-            run was changed or was scored by another encoder.
+        RecordError: If answers are missing, double, damaged or unknown, a reference is empty, or a
+            sealed run was scored by another encoder.
         SettingError: If the encoder cannot be loaded.
     """
+    with record.working("scoring", "answers"):
+        _score(study, record, similarity)
+
+
+def _score(study: StudySpec, record: Record, similarity: Similarity | None) -> None:
     if not any(model != CONTROL for model in record.index()["runs"]):
         raise RecordError(f"no answers in {record.folder}; run `python -m alpaca_lab generate`")
     questions = {question["id"]: question for question in record.questions()}
@@ -66,8 +72,10 @@ def score(study: StudySpec, *, record: Record, similarity: Similarity | None = N
     encoder = _encoder_facts(study.encoder, similarity)
     pending, total = {}, 0
     for model, cell, run in record.runs():
+        if run.is_sealed:  # of others a decoding may be at work on, only it may mend what it wrote
+            for sentence in run.mend():
+                say(sentence)
         if run.is_sealed:
-            run.verify()
             _refuse_other_encoder(run, encoder)
         elif run.id not in pending:
             pending[run.id] = run

@@ -170,12 +170,23 @@ class Record:
         """
         folder = self.folder / "training" / model
         manifest = read_json(folder / MANIFEST, cure=CURE)
-        adapter = manifest["adapter"]["folder"]
-        if not (isinstance(adapter, str) and re.fullmatch(r"outputs/[0-9a-f]{12}/adapter", adapter)):
-            raise RecordError(f"{folder / MANIFEST}: {adapter!r} is no adapter's folder; {CURE}")
         for path in mismatched(folder, {LOSS: manifest["sha256"][LOSS]}):
             raise RecordError(f"{path} is damaged: it does not match its manifest; {CURE}")
         return manifest, pd.read_csv(folder / LOSS)
+
+    def adapter(self, model: str) -> Path:
+        """Return the folder of a finetuned model's adapter, below outputs/.
+
+        Raises:
+            RecordError: If there is no finetune, or its manifest names a folder elsewhere.
+        """
+        folder = str(self.training(model)[0]["adapter"]["folder"])
+        if not re.fullmatch(r"outputs/[0-9a-f]{12}/adapter", folder):
+            raise RecordError(
+                f"{self.folder / 'training' / model / MANIFEST}: {folder[:60]!r} is no adapter's "
+                f"folder; {CURE}"
+            )
+        return OUTPUTS.parent / folder
 
     def table(self, name: str) -> Path:
         """Path of a table without its ending (.csv, .md)."""

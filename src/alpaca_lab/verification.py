@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from . import files, finetune
-from .config import ROOT
 from .files import RecordError, read_lines
 from .human import plan as plans
 from .human import ratings
 from .human.rubric import MODES
 from .runs import CHECKS, LIKELIHOOD, MANIFEST, REQUEST, Run
-from .store import OUTPUTS, Record
+from .store import Record
 
 AGAIN = "run the study again"
 RESTORE = "restore it from a copy: no program can make it anew"
@@ -48,7 +47,7 @@ def _all(record: Record) -> Iterator[tuple[Path, str]]:
     yield _read(record.folder / "questions.jsonl", lambda _: record.questions())
     for folder in sorted(record.folder.glob("training/*/")):
         yield _read(folder / MANIFEST, lambda path: record.training(path.parent.name))
-        yield from _finetune(folder)
+        yield from _finetune(record, folder)
     for folder in sorted([*record.folder.glob("runs/*/"), *record.judgings.glob("*/")]):
         yield from _run(Run(folder))
     for folder in (record.folder / "data", record.folder / "original", record.folder):
@@ -94,14 +93,13 @@ def _run(run: Run) -> Iterator[tuple[Path, str]]:
         yield _read(path, readers.get(path.name, read_lines))
 
 
-def _finetune(folder: Path) -> Iterator[tuple[Path, str]]:
+def _finetune(record: Record, folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files of the finetune that a study's record tells of, where it is here."""
     try:
-        manifest = files.read_json(folder / MANIFEST)
+        manifest, place = record.training(folder.name)[0], record.adapter(folder.name)
     except RecordError:
         return
-    place = ROOT / manifest["adapter"]["folder"]
-    if place.resolve().is_relative_to(OUTPUTS.resolve()) and place.parent.is_dir():
+    if place.parent.is_dir():
         wrong = finetune.damaged(place.parent)
         paths = {place.parent / MANIFEST, *(place.parent / name for name in manifest["sha256"])}
         for path in paths | set(wrong):

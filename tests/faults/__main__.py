@@ -9,10 +9,8 @@ import importlib
 import sys
 import time
 
+from findings import ORDER as SECTIONS
 from findings import enter
-
-SECTIONS = ("kills", "disk", "network", "inputs", "load", "reproduction", "device")
-"""In the order of the page."""
 
 
 def main() -> int:

@@ -13,6 +13,8 @@ from typing import Any
 from alpaca_lab import environment
 from alpaca_lab.config import ROOT
 
+ORDER = ("kills", "disk", "device", "network", "inputs", "load", "reproduction")
+"""Sections in the order of the page."""
 RECORD = ROOT / "results" / "reliability.json"
 
 
@@ -70,4 +72,30 @@ def enter(name: str, section: Section, *, seconds: float, record: Path = RECORD)
 
 def page(known: dict[str, Any]) -> str:
     """Return results/reliability.md from the record's sections."""
-    raise NotImplementedError
+    lines = [
+        "# What it survives",
+        "",
+        "Found by breaking it: `make faults` runs every section and writes this page and "
+        "reliability.json, from which it is made. What was to hold was fixed before it ran.",
+    ]
+    for name in sorted(known, key=_place):
+        section = known[name]
+        lines += ["", f"## {section['title']}", "", section["what"], ""]
+        lines += ["| what was done | times | what was to hold | what was seen | held |"]
+        lines += ["| --- | ---: | --- | --- | --- |"]
+        lines += [_row(finding) for finding in section["findings"]]
+        commit = (section["commit"] or "unknown")[:12]
+        lines += ["", f"{section['seconds']:,} s on {section['machine']}; commit {commit}."]
+    return "\n".join(lines) + "\n"
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (ORDER.index(name) if name in ORDER else len(ORDER), name)
+
+
+def _row(finding: dict[str, Any]) -> str:
+    cells = [
+        finding["fault"], f"{finding['times']:,}", finding["wanted"], finding["found"],
+        "yes" if finding["held"] else "**no**",
+    ]  # fmt: skip
+    return "| " + " | ".join(markdown.text(cell) for cell in cells[:-1]) + f" | {cells[-1]} |"

@@ -19,9 +19,8 @@ from pathlib import Path
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
 
 import alpaca_lab.__main__ as command
-from alpaca_lab import finetune, generate, profiles, report, score, store, study, verification
+from alpaca_lab import finetune, profiles, report, store, study
 from alpaca_lab.config import StudySpec
-from alpaca_lab.original import replicate
 from alpaca_lab.rows import cache as rows_cache
 from alpaca_lab.store import Record
 
@@ -135,10 +134,8 @@ class Lab:
     def _move(self) -> None:
         """Let this process work below `root`."""
         outputs = self.root / "outputs"
-        for module in (finetune, study, rows_cache, store, verification):
+        for module in (finetune, study, rows_cache, store):
             module.OUTPUTS = outputs
-        for module in (generate, replicate, verification):
-            module.ROOT = self.root
         for module in (store, report, command):
             module.RESULTS = self.root / "results"
 
@@ -161,7 +158,7 @@ class Lab:
 
 @cache
 def unbroken() -> dict[str, Lab]:
-    """Return the study before each of `STAGES`, and under "done" after the last, without a fault."""
+    """Return the study before each of `STAGES`, and under "done" after the last, unbroken."""
     import bert_score.utils  # noqa: F401  a fork has its imports behind it
     import peft  # noqa: F401
     import torch

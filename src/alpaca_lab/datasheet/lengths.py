@@ -10,7 +10,7 @@ import pandas as pd
 from ..checkpoints import locate_tokenizer
 from ..config import ModelSpec
 from ..data import Dataset
-from ..encoding import Tokenizer, encode_prompt
+from ..encoding import Tokenizer, encode_prompt, token_ids
 from ..models import load_tokenizer
 from ..progress import Bar
 from ..rows.validation import Example
@@ -50,7 +50,7 @@ def token_lengths(
     for row in rows:
         seen()
         prompt = len(encode_prompt(tokenizer, row.instruction, row.input))
-        response = len(tokenizer(row.output, add_special_tokens=False).input_ids) + 1
+        response = len(token_ids(tokenizer, row.output, prompt=False)) + 1
         found.append((prompt, response, prompt + response))
     return pd.DataFrame(found, columns=["prompt", "response", "total"])
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .. import beams, hardware, models, slots
 from ..checkpoints import locate, read_shape
-from ..config import ROOT, SettingError, StudySpec
+from ..config import SettingError, StudySpec
 from ..encoding import encode_prompt
 from ..fitting import decode_plan
 from ..jobs import Finished, Job, Watch
@@ -126,7 +126,7 @@ def open_model(study: StudySpec, *, record: Record) -> Opened:
     """
     spec = study.models[0]
     try:
-        adapter = ROOT / record.training(spec.key)[0]["adapter"]["folder"]
+        adapter = record.adapter(spec.key)
         questions = record.questions()
     except RecordError:
         adapter = None

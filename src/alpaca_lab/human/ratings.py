@@ -21,6 +21,7 @@ from filelock import FileLock
 from ..characters import plain
 from ..spreadsheet import guard, unguard
 from ..store import Record, RecordError, write_atomically
+from . import checksums
 from . import plan as plans
 from .plan import Plan
 from .rubric import TOP
@@ -80,6 +81,7 @@ def read(record: Record, mode: str) -> tuple[Entry, ...]:
         return ()
     plan = plans.read(record, mode)
     entries = parse(file)
+    checksums.refuse_damaged(file, (entry.as_line() for entry in entries))
     standing(entries, plan=plan, place=file)
     return entries
 
@@ -166,6 +168,7 @@ def append(record: Record, plan: Plan, new: Iterable[Entry]) -> Standing:
     with locked(record, plan.mode):
         plan = plans.read(record, plan.mode)
         old = parse(file) if file.is_file() else ()
+        checksums.refuse_damaged(file, (entry.as_line() for entry in old))
         holds = standing((*old, *new), plan=plan, place=file)
         added = "".join(entry.as_line() for entry in new)
         for entry in new:
@@ -179,6 +182,7 @@ def append(record: Record, plan: Plan, new: Iterable[Entry]) -> Standing:
                 log.write(added)
                 log.flush()
                 os.fsync(log.fileno())
+        checksums.write(file, (entry.as_line() for entry in (*old, *new)))
     return holds
 
 

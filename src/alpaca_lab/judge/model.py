@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .. import checkpoints, hardware, models, trust
+from .. import checkpoints, hardware, models
 from ..batches import pad
 from ..config import ModelSpec, SettingError, require
+from ..files import sha256_file
 from ..semantic import quiet_loading
-from ..store import sha256_file
+from ..trust import check_checkpoint
 from .prompt import LABELS, as_read, render
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
@@ -108,6 +109,7 @@ class ModelJudge:
 
         began = perf_counter()
         folder = checkpoints.locate(spec, instead="give --judge a local folder")
+        check_checkpoint(folder)
         self.tokenizer: Any = models.load_tokenizer(folder)
         question = render("", "", first="", second="")
         self.labels = label_ids(self._encode, as_read(self.tokenizer, question), name=spec.title)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import checkpoints, hardware, models
-from ..config import ROOT, DataSpec, ModelSpec, SettingError, StudySpec, fingerprint
+from ..config import DataSpec, ModelSpec, SettingError, StudySpec, fingerprint
 from ..files import append_line, drop_damaged_lines, read_lines, write_lines
 from ..progress import Bar, say
 from ..rows import sources
@@ -168,9 +168,8 @@ def _decode_missing(
             if not pending:
                 continue
             bar.set_description(f"Original protocol, {spec.title}")
-            training, _ = record.training(spec.key)
             hardware.claim_device(study.gpu_gib)
-            loaded = models.load_decoder(spec, ROOT / training["adapter"]["folder"])
+            loaded = models.load_decoder(spec, record.adapter(spec.key))
             for part in pending:
                 for line in _decode_part(spec, part, rows, loaded=loaded):
                     append_line(path, line)

@@ -3,6 +3,7 @@
 What is wrong with them is kept: this module says what its tables were, not how good an answer is.
 """
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -23,8 +24,13 @@ SPECIAL = (
     "<|end_of_text|>", "<|eot_id|>", "<|im_end|>", "<eos>", "<bos>",
 )  # fmt: skip
 """Special tokens that a tokenizer may have left in a text; dropped at its ends, never within."""
+_BEFORE = re.compile(rf"(?:\s|{'|'.join(map(re.escape, SPECIAL))})*")
+_AFTER = re.compile(rf"(?:\s|{'|'.join(re.escape(token[::-1]) for token in SPECIAL)})*")
+"""Of a text read backwards: a search for the end of one would begin at each of its letters."""
 LARGEST_TABLE = 4_000_000
 """Most cells (words of a sentence times words of another) that the rouge package may fill: 1 GiB"""
+LARGEST_WORK = 25 * LARGEST_TABLE
+"""Most cells that it may fill one after the other, for two texts of many sentences: a minute."""
 
 SIGNATURES = {
     "bleu": "bleu|nltk sentence_bleu|references: the letters of each reference word (as published)|"
@@ -92,13 +98,8 @@ def split(reference_text: str, candidate_text: str) -> Parts:
 def _bare(text: str) -> str:
     r"""Return a text with "\n" line ends, and without special tokens at its ends."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    while True:
-        short = text.strip()
-        for token in SPECIAL:
-            short = short.removeprefix(token).removesuffix(token)
-        if short == text:
-            return text
-        text = short
+    text = text[_BEFORE.match(text).end() :]
+    return text[: len(text) - _AFTER.match(text[::-1]).end()]
 
 
 def _ends(text: str) -> Iterator[int]:
@@ -153,6 +154,12 @@ def _rouge_l(candidate: str, reference: str) -> float:
         raise SettingError(
             f"a sentence of {longest[0]:,} words against one of {longest[1]:,}: the rouge package "
             "would fill the memory; shorten the text, or leave the row out"
+        )
+    words, target = len(candidate.split()), len(reference.split())
+    if words * target > LARGEST_WORK:
+        raise SettingError(
+            f"a text of {words:,} words against one of {target:,}: the rouge package would take "
+            "minutes; shorten the text, or leave the row out"
         )
     with _recursion(sum(longest)):
         return float(_scorer().get_scores(candidate, reference)[0]["rouge-l"]["f"])

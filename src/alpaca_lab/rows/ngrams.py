@@ -26,6 +26,15 @@ _WORDS = re.compile(_RUN)
 _WORDS_AND_SIGNS = re.compile(rf"{_RUN}|[{OPERATORS}]|[^\w\s{_SILENT}]")
 
 
+_MANY_MARKS = re.compile(
+    "([{0}]{{30}})(?=[{0}])".format(
+        "".join(chr(c) for c in range(0x20000) if unicodedata.combining(chr(c)))
+    )
+)
+"""Thirty marks on one letter, and more to come: no script needs them, and sorting them into their
+order takes the square of their number. Source: Unicode Standard Annex 15, section 13."""
+
+
 def normalise(text: str) -> str:
     r"""Return `text` in Unicode form NFKC, casefolded, each run of white space a single space.
 
@@ -33,6 +42,8 @@ def normalise(text: str) -> str:
         >>> normalise("  Name the\nCAPITAL ")
         'name the capital'
     """
+    if not text.isascii():
+        text = _MANY_MARKS.sub("\\1\u034f", text)  # a joiner, which ends the run
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 

@@ -3,11 +3,13 @@
 import errno
 import gzip
 import json
+import zlib
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
 from .. import jsonl
-from ..config import SettingError
+from ..config import SettingError, require
 from ..hub.fetch import fetch
 from ..hub.repository import Repository
 
@@ -18,37 +20,52 @@ HUB_FILES = (
 )  # fmt: skip
 """All that is fetched of a hub dataset: its card, and rows in forms that hold no code."""
 
+LARGEST_LIST = 2**30
+"""Bytes of a .json file, unpacked: it is parsed in one piece, at several times its size."""
+
 
 def read_file(path: Path) -> list[Any]:
     """Return the records of a local .json, .jsonl or .parquet file (JSON also gzipped).
 
     Raises:
-        SettingError: If the file is missing, of another kind, or damaged; with the line.
+        SettingError: If the file is missing, of another kind, damaged or too large; with the line.
     """
-    if not path.is_file():
-        raise SettingError(f"no such file: {path}")
+    require(isfile(path), f"no such file: {path}")
     kind = "".join(path.suffixes[-2:]).removesuffix(".gz").rpartition(".")[2]
     if kind == "jsonl":
         return [record for _, record in jsonl.read(path)]
+    readers = {"json": _read_list, "parquet": _read_parquet}
+    require(kind in readers, f"{path}: the name must end in .json, .jsonl or .parquet")
     try:
-        if kind == "parquet":
-            from pyarrow import parquet
+        return readers[kind](path)
+    except SettingError:
+        raise
+    except (ValueError, OSError, EOFError, OverflowError, RecursionError, zlib.error) as error:
+        raise SettingError(f"{path} cannot be read as .{kind}: {error}") from None
 
-            # Not by pandas: there a missing input is NaN, a number.
-            return parquet.read_table(path).to_pylist()
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            if kind == "json":
-                records = json.load(file)
-                if not isinstance(records, list):
-                    raise SettingError(f"{path}: expected a JSON list of rows")
-                return records
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError, EOFError) as error:
-        raise SettingError(f"{path} cannot be read as .{kind}: {error}") from None
-    except ValueError as error:
-        if isinstance(error, SettingError):
-            raise
-        raise SettingError(f"{path} cannot be read as .{kind}: {error}") from None
-    raise SettingError(f"{path}: the name must end in .json, .jsonl or .parquet")
+
+def _read_list(path: Path) -> list[Any]:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        text = file.read(LARGEST_LIST + 1)
+    size = f"{LARGEST_LIST >> 30} GiB"
+    require(
+        len(text) <= LARGEST_LIST,
+        f"{path} is longer than {size}: give it as .jsonl, which is read line by line",
+    )
+    records = json.loads(text)
+    require(isinstance(records, list), f"{path}: expected a JSON list of rows")
+    return records
+
+
+def _read_parquet(path: Path) -> list[Any]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        # Not by pandas: there a missing input is NaN, a number.
+        return parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise ValueError(error) from None
 
 
 def read_hub(name: str, revision: str | None) -> list[Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from ..characters import plain
+from ..characters import plain, shown
 from ..config import SettingError
 from .ngrams import normalise
 
@@ -26,6 +26,10 @@ NO_OUTPUT = re.compile(
 with its reason: "<No output. The task requires a poster, not text.>"."""
 SHOWN = 60
 """Characters of a text in an excerpt."""
+LONGEST_LOOK = 10_000
+"""Characters of a text that are looked at for an excerpt."""
+LONGEST = 1_000_000
+"""Characters of a row: a thousand times what a model is trained on, and more than a mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +127,9 @@ def shorten(text: str, length: int = SHOWN) -> str:
         >>> shorten("Name the\ncapital of France.", 16)
         'Name the capital...'
     """
-    line = plain(text)
-    return line if len(line) <= length else line[:length].rstrip() + "..."
+    line = plain(text[:LONGEST_LOOK])
+    whole = len(line) <= length and len(text) <= LONGEST_LOOK
+    return line if whole else line[:length].rstrip() + "..."
 
 
 def _fields(record: Any, where: str) -> dict[str, Any]:
@@ -145,6 +150,8 @@ def _fault(values: Mapping[str, Any]) -> str:
     for name, value in values.items():
         if not isinstance(value, str):
             return f"{name} is not text"
+    if sum(map(len, values.values())) > LONGEST:
+        return f"longer than {LONGEST:,} characters"
     if any(_has_lone_surrogate(text) for text in values.values()):
         return "not valid Unicode"
     for name in ("instruction", "output"):
@@ -164,6 +171,6 @@ def _has_lone_surrogate(text: str) -> bool:
 
 def _excerpt(values: Mapping[str, Any]) -> str:
     texts = {
-        name: value if isinstance(value, str) else repr(value) for name, value in values.items()
+        name: value if isinstance(value, str) else shown(value) for name, value in values.items()
     }
     return " | ".join(shorten(texts[name]) for name in ("instruction", "output"))
