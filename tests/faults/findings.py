@@ -12,6 +12,7 @@ from typing import Any
 
 from alpaca_lab import environment
 from alpaca_lab.config import ROOT
+from alpaca_lab.pages.markdown import escape
 
 ORDER = ("kills", "disk", "device", "network", "inputs", "load", "reproduction")
 """Sections in the order of the page."""
@@ -98,4 +99,4 @@ def _row(finding: dict[str, Any]) -> str:
         finding["fault"], f"{finding['times']:,}", finding["wanted"], finding["found"],
         "yes" if finding["held"] else "**no**",
     ]  # fmt: skip
-    return "| " + " | ".join(markdown.text(cell) for cell in cells[:-1]) + f" | {cells[-1]} |"
+    return "| " + " | ".join(escape(cell) for cell in cells[:-1]) + f" | {cells[-1]} |"
