@@ -1,6 +1,7 @@
 """Files that tell when they were damaged."""
 
 import json
+import zlib
 
 import pytest
 
@@ -129,7 +130,19 @@ def test_sums_are_those_that_sha256sum_checks(tmp_path):
     subprocess.run(["sha256sum", "--check", "--quiet", SUMS], cwd=tmp_path, check=True)
 
 
+def test_no_flipped_bit_of_the_sums_is_taken_for_another_files(tmp_path):
+    (tmp_path / "a").write_text("text")
+    write_sums(tmp_path, ["a"])
+    whole = (tmp_path / SUMS).read_bytes()
+    for place in range(len(whole)):
+        (tmp_path / SUMS).write_bytes(
+            whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        )
+        assert damaged(tmp_path) == [tmp_path / SUMS]
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", ""])
 def test_sums_that_lead_elsewhere_are_damage(tmp_path, name):
-    (tmp_path / SUMS).write_text(f"{'0' * 64}  {name}\n")
+    text = f"{'0' * 64}  {name}\n"
+    (tmp_path / SUMS).write_text(f"{text}# crc32 {zlib.crc32(text.encode()):08x}\n")
     assert damaged(tmp_path) == [tmp_path / SUMS]

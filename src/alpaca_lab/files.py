@@ -157,8 +157,9 @@ def mismatched(folder: Path, sums: Mapping[str, str]) -> list[Path]:
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:
     """Write SHA256SUMS over files of a folder, given by their paths below it."""
-    lines = (f"{sha256_file(folder / name)}  {name}\n" for name in sorted(names))
-    write_atomically(folder / SUMS, "".join(lines))
+    text = "".join(f"{sha256_file(folder / name)}  {name}\n" for name in sorted(names))
+    # sha256sum passes over a comment; we find damage to the list itself by it.
+    write_atomically(folder / SUMS, f"{text}# crc32 {zlib.crc32(text.encode()):08x}\n")
 
 
 def damaged(folder: Path) -> list[Path]:
@@ -178,11 +179,14 @@ def listed(folder: Path) -> list[Path]:
 def _sums(folder: Path) -> dict[str, str] | None:
     """Return the sha256 of each file by its path below the folder; None where they are not told."""
     try:
-        text = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
+        data = (folder / SUMS).read_bytes()
     except FileNotFoundError:
         return None
+    text, _, end = data.rpartition(b"# crc32 ")
+    if end != f"{zlib.crc32(text):08x}\n".encode():
+        return None
     sums = {}
-    for line in text.splitlines():
+    for line in text.decode(errors="replace").splitlines():
         digest, _, name = line.partition("  ")
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
             return None

@@ -3,7 +3,9 @@
 import os
 import random
 import resource
+import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +17,14 @@ FLIPS = 200
 CUTS = 60
 FULL = 20
 TOGETHER = 10
-RECOMPUTED = ("verify", "finetune", "generate", "score", "report", "verify")
 
 
 def run(seed: int, share: float) -> Section:
     """Break files and disks; see that it is named, never trusted, and made anew."""
     rng = random.Random(seed)
-    times = {name: max(1, round(share * n)) for name, n in
-             (("flips", FLIPS), ("cuts", CUTS), ("full", FULL), ("together", TOGETHER))}  # fmt: skip
+    flips, cuts, full, together = (
+        max(1, round(share * times)) for times in (FLIPS, CUTS, FULL, TOGETHER)
+    )
     return Section(
         title="Disk",
         what="In a finished small study (one embedded model) a bit of a random file of results/ or "
@@ -31,14 +33,12 @@ def run(seed: int, share: float) -> Section:
         "size of a file that falls at a random byte, and by a small tmpfs where one may be "
         "mounted.",
         findings=[
-            _damage(
-                "a bit flipped in one file of results/ or outputs/", times["flips"], rng, _flip
-            ),
-            _damage("a file cut short at a random byte", times["cuts"], rng, _cut),
-            _full(times["full"], rng),
+            _damage("a bit flipped in a file of results/ or outputs/", flips, rng, _flip),
+            _damage("a file cut short at a random byte", cuts, rng, _cut),
+            _full(full, rng),
             _tmpfs(),
             _read_only(),
-            _together(times["together"], rng),
+            _together(together, rng),
         ],
     )
 
@@ -133,15 +133,12 @@ def _full(times: int, rng: random.Random) -> Finding:
         fault="a file that may not grow past a random byte while a stage runs",
         times=times,
         wanted="one sentence; what was finished is kept; going on gives the same tables",
-        found="; ".join(wrong)
-        or f"{sentences} stopped in one sentence, {times} went on to the same",
+        found="; ".join(wrong) or f"{sentences} stopped in one sentence, all went on to the same",
         held=not wrong,
     )
 
 
 def _limit_files(size: int) -> None:
-    import signal
-
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then the write fails, as on a full disk
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
@@ -198,12 +195,13 @@ def _read_only() -> Finding:
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755)
     broken.discard()
+    last = (said.strip().splitlines() or ["nothing"])[-1]
     held = status == 2 and "may not be written" in said and "Traceback" not in said
     return Finding(
         fault="a results folder that may not be written",
         times=1,
         wanted="one sentence with the folder",
-        found=f"exit status {status}: {said.strip().splitlines()[-1][-120:] if said else 'nothing'}",
+        found=f"exit status {status}: {last.replace(str(broken.root), '')}",
         held=held,
     )
 
@@ -216,12 +214,10 @@ def _together(times: int, rng: random.Random) -> Finding:
         broken = lab.unbroken()[stage].copy()
         first = broken.start(stage)
         if n % 2:
-            import time
-
             time.sleep(rng.uniform(0.2, 1.5))
             os.kill(first, 9)
         second = broken.start(stage)
-        ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in (first, second)]
+        ended = [broken.wait(child) for child in (first, second)]
         if ended[1] != 0 or ended[0] not in (0, -9):
             wrong.append(f"{stage} ended with {ended}: {broken.log()[-200:]!r}")
         taken += "took over the lock" in broken.log()

@@ -7,6 +7,7 @@ falls into its work. It is the very stage of the command line, on the embedded m
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -47,6 +48,10 @@ STUDY = replace(
 )
 
 
+_SINKS: dict[int, subprocess.Popen] = {}
+"""By process, what takes its words to the log."""
+
+
 @dataclass(frozen=True)
 class Lab:
     """A folder with a results/ and an outputs/ of its own."""
@@ -77,15 +82,20 @@ class Lab:
             before: Called in the fork: sets a limit, or spoils something.
         """
         sys.stdout.flush()
+        # By way of a pipe: a limit on the size of files must not meet the log.
+        with (self.root / "log").open("ab") as log:
+            sink = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
         child = os.fork()
         if child:
+            sink.stdin.close()
+            _SINKS[child] = sink
             return child
         status = 70
         try:
             os.setsid()
-            with (self.root / "log").open("ab", buffering=0) as log:
-                os.dup2(log.fileno(), 1)
-                os.dup2(log.fileno(), 2)
+            os.dup2(sink.stdin.fileno(), 1)
+            os.dup2(sink.stdin.fileno(), 2)
+            sink.stdin.close()
             self._move()
             before()
             status = self._run(stage)
@@ -94,7 +104,13 @@ class Lab:
 
     def finish(self, stage: str, before: Callable[[], object] = lambda: None) -> int:
         """Run a stage to its end; return its exit status."""
-        return os.waitstatus_to_exitcode(os.waitpid(self.start(stage, before), 0)[1])
+        return self.wait(self.start(stage, before))
+
+    def wait(self, child: int) -> int:
+        """Wait for a stage and for what it printed; return its exit status."""
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        _SINKS.pop(child).wait()
+        return status
 
     def finish_all(self, stages: Sequence[str] = STAGES) -> None:
         """Run stages to their ends.
@@ -111,13 +127,13 @@ class Lab:
         child = self.start(stage)
         end = time.monotonic() + after
         while time.monotonic() < end:
-            if os.waitpid(child, os.WNOHANG)[0]:
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                self.wait(child)
                 return False
             time.sleep(0.002)
         with suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
-        status = os.waitpid(child, 0)[1]
-        return os.WIFSIGNALED(status)
+        return self.wait(child) == -signal.SIGKILL
 
     def log(self) -> str:
         """Return what the stages printed."""
