@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -99,6 +100,9 @@ class Lab:
             self._move()
             before()
             status = self._run(stage)
+        except BaseException:  # what a real process would print before it ends
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             os._exit(status)
 
