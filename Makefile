@@ -17,7 +17,7 @@ TOOLS := $(VENV)/tools/bin
 EXECUTED := results/$(NAME)/master_file.ipynb
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint audit lock notebook report clean
+.PHONY: help install run test faults lint audit lock notebook report clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ run: $(READY) ## execute master_file.ipynb: finetune, decode, score, tables, fig
 
 test: $(READY) ## the tests that this machine can run
 	@$(BIN)/python -m pytest
+
+faults: $(READY) ## break the study on purpose, an hour or two: results/reliability.md
+	@$(BIN)/python tests/faults
 
 lint: $(READY) ## ruff: style and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """What this machine is: the facts a manifest records, and what preflight needs to know."""
 
+import hashlib
 import os
 import platform
 import shutil
@@ -50,6 +51,16 @@ def commit() -> str | None:
     revision = _git("rev-parse", "HEAD")
     changed = revision and _git("status", "--porcelain", "--", "src")
     return f"{revision}+changes" if changed else revision
+
+
+@cache
+def source_sha256() -> str:
+    """Return one sha256 over all modules of this package: the code, also outside git."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 @cache
@@ -106,6 +117,7 @@ def snapshot() -> dict[str, Any]:
     return {
         "time": now(),
         "commit": commit(),
+        "source_sha256": source_sha256(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": cpu_name(),
