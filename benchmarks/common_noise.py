@@ -17,12 +17,13 @@ import pandas as pd
 from alpaca_lab import common_noise, data, encoding, hardware, models, slots
 from alpaca_lab.config import ROOT, ModelSpec, SettingError, StudySpec, require
 from alpaca_lab.estimates import PRIMARY
+from alpaca_lab.files import RecordError
 from alpaca_lab.finetune import is_whole
 from alpaca_lab.jobs import Job
 from alpaca_lab.metrics import rouge
 from alpaca_lab.profiles import PROFILES
 from alpaca_lab.progress import Bar
-from alpaca_lab.store import RESULTS, Record, RecordError
+from alpaca_lab.store import RESULTS, Record
 from alpaca_lab.sweep import GREEDY, Cell, cells
 
 SEEDS = 7

@@ -12,7 +12,7 @@ import pytest
 from alpaca_lab import breakdown, performance
 from alpaca_lab.arms import ARMS, OURS
 from alpaca_lab.config import SettingError
-from alpaca_lab.store import RecordError
+from alpaca_lab.files import RecordError
 from benchmark_scripts import BENCHMARKS, load
 
 NAMES = {arm.key: arm.name for arm in ARMS}

@@ -8,10 +8,10 @@ import pytest
 
 from alpaca_lab import checkpoints, semantic
 from alpaca_lab.config import TINY, SettingError
+from alpaca_lab.files import sha256_file
 from alpaca_lab.judge.model import ModelJudge, parse_judge
 from alpaca_lab.profiles import MODELS
 from alpaca_lab.rows import sources
-from alpaca_lab.store import sha256_file
 from faults.hub_stub import COMMIT, Fault
 
 

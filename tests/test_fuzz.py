@@ -20,11 +20,12 @@ from alpaca_lab import answers_file, jsonl
 from alpaca_lab.characters import LONGEST_SENTENCE
 from alpaca_lab.config import DataSpec, LoraSpec, SettingError, as_dict, study_from_dict
 from alpaca_lab.endings import OneSentence
+from alpaca_lab.files import RecordError
 from alpaca_lab.original import whole_text
 from alpaca_lab.profiles import PROFILES, configure, parse_data
 from alpaca_lab.rows import sources, validation
 from alpaca_lab.rows.ngrams import normalise
-from alpaca_lab.store import Record, RecordError
+from alpaca_lab.store import Record
 
 INPUTS = 60
 """For each reader; see `inputs.INPUTS`."""

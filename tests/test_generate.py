@@ -11,9 +11,10 @@ import pytest
 
 from alpaca_lab import generate as stage
 from alpaca_lab.config import ModelSpec, SettingError, StudySpec, as_dict
+from alpaca_lab.files import RecordError
 from alpaca_lab.jobs import Finished
 from alpaca_lab.progress import Bar
-from alpaca_lab.store import Record, RecordError
+from alpaca_lab.store import Record
 from alpaca_lab.sweep import cells
 
 FOLDER = "/nowhere/tiny"

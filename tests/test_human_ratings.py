@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from alpaca_lab.files import RecordError
 from alpaca_lab.human import draw, progress, ratings
 from alpaca_lab.human import plan as plans
 from alpaca_lab.human.ratings import RATED, SKIPPED, UNDONE, Entry
-from alpaca_lab.store import RecordError
 from human_records import borrow, fabricate
 
 MODE = "acceptability"

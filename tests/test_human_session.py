@@ -5,10 +5,10 @@ import json
 import pytest
 
 from alpaca_lab.config import SettingError
+from alpaca_lab.files import RecordError
 from alpaca_lab.human import draw, ratings
 from alpaca_lab.human.rubric import RUBRICS, SKIPS
 from alpaca_lab.human.session import Session
-from alpaca_lab.store import RecordError
 from human_records import borrow, fabricate, secrets_of, text_of
 
 EVERY_CELL = {

@@ -9,12 +9,13 @@ from typer.testing import CliRunner
 
 from alpaca_lab import __main__
 from alpaca_lab.config import SettingError
+from alpaca_lab.files import RecordError
 from alpaca_lab.human import draw, ratings, sheet
 from alpaca_lab.human import plan as plans
 from alpaca_lab.human.rubric import RUBRICS
 from alpaca_lab.human.session import Session
 from alpaca_lab.spreadsheet import unguard
-from alpaca_lab.store import Record, RecordError
+from alpaca_lab.store import Record
 from human_records import borrow, fabricate, secrets_of, text_of
 
 MODE = "acceptability"

@@ -4,10 +4,11 @@ import pandas as pd
 import pytest
 
 from alpaca_lab import human_metrics, human_tables, report, stats, tables
+from alpaca_lab.files import RecordError
 from alpaca_lab.human import draw, values
 from alpaca_lab.human.session import Session
 from alpaca_lab.pages import markdown, render_human
-from alpaca_lab.store import Record, RecordError
+from alpaca_lab.store import Record
 from human_records import MODELS, STUDY, fabricate
 
 ALPHA, BETA = MODELS

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from alpaca_lab import controls, report, report_pages
 from alpaca_lab.config import TINY, SettingError, as_dict, fingerprint
+from alpaca_lab.files import RecordError
 from alpaca_lab.human.plan import Item
 from alpaca_lab.judge import command, judging, model, people, prompt, stage
 from alpaca_lab.judge.judging import judge
@@ -22,7 +23,7 @@ from alpaca_lab.judge.record import LINES, judgements
 from alpaca_lab.judge.verdicts_table import agreement, judge_table
 from alpaca_lab.pages import latex, markdown, render_judge, webpage
 from alpaca_lab.profiles import PROFILES
-from alpaca_lab.store import CONTROL, Record, RecordError
+from alpaca_lab.store import CONTROL, Record
 
 IDENTITY = {"source": "stub", "revision": None, "sha256": "a" * 64, "dtype": "float32"}
 TITLES = {"alpha": "Alpha", "beta": "Beta"}

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from alpaca_lab.files import RecordError
 from alpaca_lab.human.widget import Rater
-from alpaca_lab.store import RecordError
 
 
 class Fake:

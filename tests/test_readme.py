@@ -2,8 +2,8 @@
 
 import pytest
 
+from alpaca_lab.files import RecordError
 from alpaca_lab.pages.readme import fill, names
-from alpaca_lab.store import RecordError
 
 TEXT = """# A project
 

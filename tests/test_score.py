@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from alpaca_lab.config import as_dict
+from alpaca_lab.files import RecordError
 from alpaca_lab.metrics import BLEU_STATISTICS, CHRF_STATISTICS, corpus_bleu
 from alpaca_lab.profiles import PROFILES
 from alpaca_lab.score import score, score_rows
-from alpaca_lab.store import CONTROL, Record, RecordError, Run
+from alpaca_lab.store import CONTROL, Record, Run
 
 STUDY = dataclasses.replace(PROFILES["smoke"], name="tiny")
 QUESTIONS = [

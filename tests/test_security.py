@@ -21,12 +21,12 @@ from alpaca_lab import data, report, score_file
 from alpaca_lab.characters import visible
 from alpaca_lab.config import ROOT, TINY, DataSpec, ModelSpec, SettingError, StudySpec
 from alpaca_lab.datasheet import report as datasheet
-from alpaca_lab.files import read_json, write_json
+from alpaca_lab.files import RecordError, read_json, write_json
 from alpaca_lab.human import draw, ratings, sheet
 from alpaca_lab.human.session import Session
 from alpaca_lab.judge import stage
 from alpaca_lab.spreadsheet import guard, unguard
-from alpaca_lab.store import Record, RecordError
+from alpaca_lab.store import Record
 
 OUTSIDE = "evil.example"
 TEXTS = (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from alpaca_lab import semantic
 from alpaca_lab.config import MINILM, ROBERTA, EncoderSpec, SettingError
-from alpaca_lab.store import sha256_file
+from alpaca_lab.files import sha256_file
 
 pytestmark = pytest.mark.model
 

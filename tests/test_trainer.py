@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from alpaca_lab.config import SettingError, as_dict
-from alpaca_lab.store import write_json
+from alpaca_lab.files import write_json
 
 pytestmark = pytest.mark.model
 torch = pytest.importorskip("torch")
@@ -114,7 +114,8 @@ import sys
 from pathlib import Path
 from alpaca_lab import finetune
 from alpaca_lab.config import study_from_dict
-from alpaca_lab.store import Record, read_json
+from alpaca_lab.files import read_json
+from alpaca_lab.store import Record
 
 folder = Path(sys.argv[1])
 finetune.OUTPUTS = folder / "outputs"

@@ -16,8 +16,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from .config import require
+from .files import RecordError, read_lines
 from .profiles import MODELS
-from .store import RecordError, read_lines
 
 if TYPE_CHECKING:
     from IPython.display import Markdown

@@ -14,11 +14,11 @@ import pandas as pd
 from .arms import ARMS
 from .benchmark_lines import Row, conditions, latest
 from .config import SettingError
+from .files import write_atomically
 from .pages import render_breakdown
 from .performance import CONDITIONS
 from .performance import load as load_lines
 from .profiles import MODELS
-from .store import write_atomically
 
 COMMAND = "benchmarks/finetune.py --breakdown"
 LINES = "breakdown.jsonl"

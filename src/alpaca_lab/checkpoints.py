@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from .config import ModelSpec, SettingError
+from .files import sha256_file
 from .hub.fetch import fetch
 from .hub.repository import Repository
 from .memory import Shape
-from .store import sha256_file
 
 HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
              "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",

@@ -19,11 +19,11 @@ import pandas as pd
 from . import stats
 from .config import require
 from .estimates import PRIMARY
+from .files import write_atomically
 from .metrics import SIGNATURES
 from .pages import render_common_noise
 from .profiles import MODELS
 from .stats.resamples import resampled_counts
-from .store import write_atomically
 from .sweep import GREEDY
 from .trends import position
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import pandas as pd
 
 from .config import DataSpec, SettingError
+from .files import sha256_file
 from .progress import Bar
 from .rows import clusters, contamination
 from .rows.cache import remember
 from .rows.contamination import Overlap
 from .rows.sources import read_file, read_hub
 from .rows.validation import Example, Findings, validate
-from .store import sha256_file
 
 Split = Literal["train", "validation", "test"]
 SPLITS = ("train", "validation", "test")

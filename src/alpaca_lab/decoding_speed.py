@@ -28,9 +28,10 @@ from .benchmark_lines import (
 )
 from .decoding_arms import BANDWIDTH, OURS_NAME, PEERS, Goal, Peer, step_limit_s
 from .decoding_goals import goals
+from .files import write_atomically
 from .pages import render_decoding
 from .profiles import MODELS
-from .store import RESULTS, write_atomically
+from .store import RESULTS
 
 if TYPE_CHECKING:
     from IPython.display import Markdown

@@ -25,9 +25,10 @@ from .benchmark_lines import (
     outcome,
     results,
 )  # fmt: skip
+from .files import write_atomically
 from .pages import render_performance
 from .profiles import MODELS
-from .store import RESULTS, write_atomically
+from .store import RESULTS
 
 if TYPE_CHECKING:
     from IPython.display import Markdown

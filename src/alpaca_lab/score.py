@@ -17,9 +17,10 @@ import pandas as pd
 from . import controls, environment, rescaling, semantic
 from .config import EncoderSpec, StudySpec
 from .controls import EMPTY
+from .files import RecordError
 from .metrics import SIGNATURES, text_scores
 from .progress import Bar, say
-from .store import CONTROL, Record, RecordError, Run
+from .store import CONTROL, Record, Run
 
 ANSWERED = ("ok", EMPTY)
 """Statuses with an answer to score."""

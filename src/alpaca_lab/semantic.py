@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from .config import EncoderSpec, SettingError
+from .files import sha256_file
 from .hub.fetch import fetch
 from .hub.repository import Repository
-from .store import sha256_file
 
 PACKAGE = "package:"
 WEIGHTS = "model.safetensors"

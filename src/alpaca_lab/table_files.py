@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from .files import RecordError
 from .spreadsheet import guard, unguard
-from .store import Record, RecordError
+from .store import Record
 from .sweep import AXES
 
 SECONDARY = {f"{axis}_secondary": axis for axis in AXES}

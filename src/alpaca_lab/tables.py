@@ -13,13 +13,14 @@ from . import human_tables, stats
 from .config import StudySpec, study_from_dict
 from .controls import COPY, EMPTY, OTHER, REFERENCE
 from .estimates import PRIMARY, Scored, by_cluster, correct, estimates
+from .files import RecordError
 from .human import values
 from .human.rubric import ACCEPTABILITY, MODES
 from .human.values import Collected
 from .judge.record import Judged, shown
 from .judge.verdicts_table import against_references
 from .nll import likelihoods
-from .store import CONTROL, MANIFEST, Record, RecordError
+from .store import CONTROL, MANIFEST, Record
 from .sweep import AXES, BASE, GREEDY, Cell, cells
 from .table_files import rounded
 

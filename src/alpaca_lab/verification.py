@@ -43,8 +43,13 @@ def verify(record: Record) -> tuple[int, list[Damage]]:
 
 def _all(record: Record) -> Iterator[tuple[Path, str]]:
     """Yield each file, and what mends it where it is damaged, else ""."""
-    yield _read(record.folder / "study.json", lambda _: record.index())
-    yield _read(record.folder / "questions.jsonl", lambda _: record.questions())
+    index = _read(record.folder / "study.json", lambda _: record.index())
+    yield index
+    # How many questions there should be, the index knows, where it is whole.
+    yield _read(
+        record.folder / "questions.jsonl",
+        lambda path: read_lines(path, whole=True) if index[1] else record.questions(),
+    )
     for folder in sorted(record.folder.glob("training/*/")):
         yield _read(folder / MANIFEST, lambda path: record.training(path.parent.name))
         yield from _finetune(record, folder)

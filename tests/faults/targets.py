@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from alpaca_lab import answers_file, answers_page, data, jsonl, profiles
 from alpaca_lab.characters import plain, visible
 from alpaca_lab.config import DataSpec, SettingError
+from alpaca_lab.files import RecordError
 from alpaca_lab.original import protocol, whole_text
 from alpaca_lab.rows import sources, validation
-from alpaca_lab.store import Record, RecordError
+from alpaca_lab.store import Record
 from alpaca_lab.study import prepare
 
 LONGEST = 1200

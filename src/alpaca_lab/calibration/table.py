@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..files import write_atomically
 from ..pages.markdown import grid
 from ..stats import wilson
-from ..store import write_atomically
 from .registry import CHECKS, Check
 
 COLUMNS = ("check", "kind", "simulations", "rate", "low", "high", "wanted", "passed")

@@ -13,10 +13,11 @@ from .. import beams, hardware, models, slots
 from ..checkpoints import locate, read_shape
 from ..config import SettingError, StudySpec
 from ..encoding import encode_prompt
+from ..files import RecordError
 from ..fitting import decode_plan
 from ..jobs import Finished, Job, Watch
 from ..semantic import quiet_loading
-from ..store import Record, RecordError
+from ..store import Record
 from ..sweep import Cell, cells
 
 Question = Mapping[str, Any]

@@ -15,7 +15,8 @@ from typing import Any
 from ..config import SettingError, study_from_dict
 from ..controls import ANSWERS as CONTROLS
 from ..controls import EMPTY
-from ..store import CONTROL, Record, RecordError
+from ..files import RecordError
+from ..store import CONTROL, Record
 from ..sweep import BASE, GREEDY, cells
 from . import plan as plans
 from . import ratings

@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from ..characters import visible
-from ..store import Record, RecordError
+from ..files import RecordError
+from ..store import Record
 from .plan import Item
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..config import SettingError
-from ..store import Record, RecordError, read_json, sha256_file, write_json
+from ..files import RecordError, read_json, sha256_file, write_json
+from ..store import Record
 from .rubric import MODES, TOP, Rubric
 
 T = TypeVar("T")

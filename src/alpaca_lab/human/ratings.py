@@ -19,8 +19,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from ..characters import plain
+from ..files import RecordError, write_atomically
 from ..spreadsheet import guard, unguard
-from ..store import Record, RecordError, write_atomically
+from ..store import Record
 from . import checksums
 from . import plan as plans
 from .plan import Plan

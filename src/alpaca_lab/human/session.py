@@ -9,7 +9,8 @@ import statistics
 from typing import Any
 
 from ..environment import now
-from ..store import Record, RecordError
+from ..files import RecordError
+from ..store import Record
 from . import plan as plans
 from . import ratings
 from .items import Texts

@@ -10,8 +10,9 @@ from io import StringIO
 from pathlib import Path
 
 from ..environment import now
+from ..files import RecordError, write_atomically
 from ..spreadsheet import guard, unguard
-from ..store import Record, RecordError, write_atomically
+from ..store import Record
 from . import plan as plans
 from . import ratings
 from .items import Texts

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import anywidget
 import traitlets
 
-from ..store import RecordError
+from ..files import RecordError
 
 LEVELS = 5
 LONGEST_S = 1_000_000

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from ..config import study_from_dict
 from ..controls import COPY, EMPTY, OTHER
-from ..store import CONTROL, Record, RecordError, Run
+from ..files import RecordError
+from ..store import CONTROL, Record, Run
 from ..sweep import BASE, GREEDY
 
 Opponent = Literal["reference", "greedy"]

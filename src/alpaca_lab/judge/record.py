@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..store import Record, RecordError, Run, read_lines
+from ..files import RecordError, read_lines
+from ..store import Record, Run
 
 LINES = "judgements.jsonl"
 COLUMNS = [

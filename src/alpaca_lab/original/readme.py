@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from ..config import BERT_BASE, ROBERTA, StudySpec
+from ..files import write_atomically
 from ..pages import markdown
 from ..pages.page import BLANK, number, p_value
 from ..pages.wording import KNOBS
-from ..store import write_atomically
 from . import published
 from .page import BANNER, CUT, DECIMALS, TRAINED
 from .protocol import ANSWER, MAX_NEW_TOKENS, ROWS, WHOLE

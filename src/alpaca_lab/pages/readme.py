@@ -8,7 +8,7 @@
 import re
 from collections.abc import Mapping
 
-from ..store import RecordError
+from ..files import RecordError
 
 MARKER = re.compile(r"^<!-- (?:table: (?P<name>\S+)|(?P<end>/table)) -->$", re.MULTILINE)
 

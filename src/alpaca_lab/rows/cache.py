@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..config import fingerprint
-from ..store import OUTPUTS, RecordError, read_json, write_json
+from ..files import RecordError, read_json, write_json
+from ..store import OUTPUTS
 
 
 def remember(kind: str, request: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
