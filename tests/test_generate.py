@@ -408,7 +408,9 @@ def test_a_real_model_answers_through_the_same_stage(record, loads):
 
 
 @pytest.mark.model
-def test_memory_that_runs_out_halves_the_slots_and_changes_no_answer(tmp_path, loads, monkeypatch):
+def test_memory_that_runs_out_halves_the_slots_and_changes_no_answer(
+    tmp_path, loads, monkeypatch, capsys
+):
     """Twice, in the middle of a pass: what was finished is kept, and sessions say so."""
     import torch
 
@@ -435,6 +437,30 @@ def test_memory_that_runs_out_halves_the_slots_and_changes_no_answer(tmp_path, l
     sessions = [run.sessions()[-1] for cell, run in runs_of(tight) if cell != "base"]
     assert {session["halvings"] for session in sessions} == {2}
     assert {session["slots"] for session in sessions} == {4}
+    assert (
+        "the memory ran out; from here on up to 4 answers side by side" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.model
+def test_memory_that_is_gone_when_an_engine_is_made_halves_it(loads, monkeypatch):
+    """Whoever asks for it, the checks too."""
+    import torch
+
+    from alpaca_lab.engine.engine import Engine
+
+    make, rows = Engine.__init__, []
+
+    def short_of_memory(engine, model, **sizes):
+        rows.append(sizes["rows"])
+        if sizes["rows"] > 4:
+            raise torch.OutOfMemoryError("no room")
+        make(engine, model, **sizes)
+
+    monkeypatch.setattr(Engine, "__init__", short_of_memory)
+    decoder = stage.ModelDecoder(STUDY.models[0], None, replace(STUDY, slots=16))
+    assert decoder.identity(QUESTIONS)["slots"] == 4
+    assert rows[:3] == [16, 8, 4] and decoder.facts()["halvings"] == 2
 
 
 @pytest.mark.model

@@ -22,6 +22,7 @@ from .config import ModelSpec, SettingError, StudySpec
 from .fitting import decode_plan
 from .jobs import Finished, Job
 from .memory import DecodePlan
+from .progress import say
 
 if TYPE_CHECKING:
     from .engine.engine import Engine
@@ -127,13 +128,28 @@ class ModelDecoder:
                 ran_out = True
             else:
                 ran_out = False
-            # Outside the handler: there, the error would still hold the memory that ran out.
             engine = found = None
-            if ran_out:
+            if ran_out:  # outside the handler: there, the error would still hold the memory
                 self._halve()
             left = [job for job in left if id(job) not in done]
 
     def _engine_for(self, jobs: Sequence[Job]) -> Engine:
+        """Return an engine for these jobs, a smaller one where the memory runs out.
+
+        Raises:
+            SettingError: If a question does not fit, or memory runs out for a single slot.
+        """
+        import torch
+
+        model = self._loaded[0]  # a model that does not fit is no reason to halve
+        while True:
+            try:
+                return self._planned(model, jobs)
+            except torch.OutOfMemoryError:
+                pass
+            self._halve()
+
+    def _planned(self, model: Any, jobs: Sequence[Job]) -> Engine:
         """Return the engine, made anew where these jobs want more columns than it has."""
         from .engine.engine import Engine
 
@@ -149,7 +165,7 @@ class ModelDecoder:
         least = plan.columns if self.device == "cpu" else 0.9 * plan.columns
         if self._engine is None or self._engine.columns.count < least:
             self._drop_engine()
-            model, self.plan = self._loaded[0], plan
+            self.plan = plan
             self._engine = Engine(model, rows=plan.slots, columns=plan.columns)
         return self._engine
 
@@ -162,6 +178,10 @@ class ModelDecoder:
             )
         self.halvings += 1
         self._drop_engine()
+        say(
+            f"{self.spec.title}: the memory ran out; from here on up to "
+            f"{self.study.slots >> self.halvings} answers side by side, in half the columns"
+        )
 
     def _drop_engine(self) -> None:
         self._engine = None

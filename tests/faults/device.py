@@ -36,7 +36,8 @@ def run(seed: int, share: float) -> Section:
             ),
             _stage(
                 "generate", "memory that runs out while decoding", times, rng, _fill_decoding,
-                status=0, says="", wanted="half the slots in the same process",
+                status=0, says="answers side by side",
+                wanted="half the slots in the same process",
             ),
         ],
     )  # fmt: skip

@@ -14,7 +14,7 @@ from alpaca_lab import environment
 from alpaca_lab.config import ROOT
 from alpaca_lab.pages.markdown import escape
 
-ORDER = ("kills", "disk", "device", "network", "inputs", "load", "reproduction")
+ORDER = ("kills", "disk", "device", "gpu", "network", "inputs", "load", "reproduction")
 """Sections in the order of the page."""
 RECORD = ROOT / "results" / "reliability.json"
 

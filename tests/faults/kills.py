@@ -42,7 +42,7 @@ def _of_stage(stage: str, wanted: int, rng: random.Random) -> Finding:
         for _ in range(A_ROUND):
             kills += broken.killed(stage, rng.uniform(0.05, 1.0) * takes)
         broken.finish_all(lab.STAGES[lab.STAGES.index(stage) :])
-        worst = max(worst, _loss_difference(broken.record, whole.record))
+        worst = max(worst, loss_difference(broken.record, whole.record))
         faults += _differences(broken, whole)
         if broken.finish("verify") != 0:
             faults["files that do not match their checksum"] += 1
@@ -81,9 +81,9 @@ def _differences(broken: lab.Lab, whole: lab.Lab) -> Counter:
     return +faults
 
 
-def _loss_difference(ours: Record, theirs: Record) -> float:
+def loss_difference(ours: Record, theirs: Record, model: str = lab.MODEL) -> float:
     """Return the largest relative difference of a loss between two finetunes."""
-    (_, mine), (_, its) = ours.training(lab.MODEL), theirs.training(lab.MODEL)
+    (_, mine), (_, its) = ours.training(model), theirs.training(model)
     keys = ["step", "kind"]
     both = mine.merge(its, on=keys, how="outer", suffixes=("", "_unbroken"))
     difference = (both["loss"] / both["loss_unbroken"] - 1).abs()

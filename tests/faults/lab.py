@@ -97,13 +97,14 @@ class Lab:
             os.dup2(sink.stdin.fileno(), 1)
             os.dup2(sink.stdin.fileno(), 2)
             sink.stdin.close()
-            self._move()
-            before()
-            status = self._run(stage)
+            # Those of the parent may remember a file that could be sought in.
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+            status = self.run(stage, before)
         except BaseException:  # what a real process would print before it ends
             traceback.print_exc()
-            sys.stderr.flush()
         finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(status)
 
     def finish(self, stage: str, before: Callable[[], object] = lambda: None) -> int:
@@ -150,6 +151,12 @@ class Lab:
         files = (path for folder in folders for path in folder.glob("*"))
         timed = {"training.csv", "training.md", "training.tex", "cost.png", "loss.png"}
         return {path.name: path.read_bytes() for path in files if path.name not in timed}
+
+    def run(self, stage: str, before: Callable[[], object] = lambda: None) -> int:
+        """Run a stage in this very process, which can do nothing else any more."""
+        self._move()
+        before()
+        return self._run(stage)
 
     def _move(self) -> None:
         """Let this process work below `root`."""

@@ -15,7 +15,7 @@ from findings import Finding, Section
 
 from alpaca_lab.config import ROOT
 from alpaca_lab.files import sha256_file
-from alpaca_lab.store import Record
+from alpaca_lab.store import Record, Run
 
 LEFT_OUT = ("cost.png", "loss.png", "training.csv", "training.md", "training.tex")
 """Files below tables/ and figures/ that tell seconds."""
@@ -83,16 +83,15 @@ def _same(fault: str, one: Path, other: Path) -> Finding:
     ours, theirs = _tables(one), _tables(other)
     wrong += [name for name in ours if ours[name] != theirs.get(name)]
     answers = 0
-    for (model, cell, mine), (_, _, its) in zip(
-        _record(one).runs(), _record(other).runs(), strict=True
-    ):
-        texts = [
-            {(row["id"], row["repeat"]): row["text"] for row in run.answers()}
-            for run in (mine, its)
-        ]
-        answers += len(texts[0])
-        if texts[0] != texts[1] or not mine.scores().equals(its.scores()):
-            wrong.append(f"{model}, {cell}")
+    mine, its = (
+        {(model, cell): run for model, cell, run in _record(clone).runs()} for clone in (one, other)
+    )  # in the order in which the models came to their ends
+    for key in sorted(mine.keys() | its.keys()):
+        pair = [runs.get(key) for runs in (mine, its)]
+        if None in pair or not _equal(*pair):
+            wrong.append(", ".join(key))
+            continue
+        answers += len(pair[0].done())
     adapters = [sorted(map(sha256_file, _adapters(clone))) for clone in (one, other)]
     if adapters[0] != adapters[1]:
         wrong.append("adapters")
@@ -106,6 +105,14 @@ def _same(fault: str, one: Path, other: Path) -> Finding:
         f"{len(ours)} tables, pages and figures",
         held=not wrong,
     )
+
+
+def _equal(mine: Run, its: Run) -> bool:
+    """Return True where two runs hold the same answers and the same scores."""
+    texts = [
+        {(row["id"], row["repeat"]): row["text"] for row in run.answers()} for run in (mine, its)
+    ]
+    return texts[0] == texts[1] and mine.scores().equals(its.scores())
 
 
 def _adapters(clone: Path) -> list[Path]:
