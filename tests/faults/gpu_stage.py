@@ -15,8 +15,6 @@ import lab
 from alpaca_lab.config import study_from_dict
 from alpaca_lab.files import read_json
 
-CAP_GIB = 24.0
-"""What a user's card has, and a process here may take."""
 SPARE_MIB = 2
 """What is left of it where memory is to run out."""
 SPEC = "spec.json"
@@ -69,8 +67,9 @@ def _nearly_all() -> Any:
     import torch
 
     torch.cuda.empty_cache()
-    below = CAP_GIB * 2**30 - torch.cuda.memory_reserved()
-    left = min(below, torch.cuda.mem_get_info()[0]) - SPARE_MIB * 2**20
+    free, total = torch.cuda.mem_get_info()
+    cap = torch.cuda.get_per_process_memory_fraction() * total
+    left = min(cap - torch.cuda.memory_reserved(), free) - SPARE_MIB * 2**20
     return torch.empty(int(left), dtype=torch.uint8, device="cuda")
 
 
