@@ -1,6 +1,7 @@
 """Files that tell when they were damaged."""
 
 import json
+import os
 import zlib
 
 import pytest
@@ -146,3 +147,14 @@ def test_sums_that_lead_elsewhere_are_damage(tmp_path, name):
     text = f"{'0' * 64}  {name}\n"
     (tmp_path / SUMS).write_text(f"{text}# crc32 {zlib.crc32(text.encode()):08x}\n")
     assert damaged(tmp_path) == [tmp_path / SUMS]
+
+
+def test_what_a_killed_write_left_goes_with_a_later_write_of_the_same_file(tmp_path):
+    """Not what another process may be writing now, nor a file that only looks like it."""
+    old, new, other = (tmp_path / name for name in (".t[1].md.abcdefgh", ".t[1].md.12345678", ".x"))
+    for path in (old, new, other):
+        path.write_text("half")
+    for path in (old, other):
+        os.utime(path, (1, 1))
+    write_atomically(tmp_path / "t[1].md", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, other.name, "t[1].md"]

@@ -15,7 +15,7 @@ import typer
 from . import preflight as checks
 from . import profiles, study
 from .config import SettingError, StudySpec, study_from_dict
-from .endings import ending
+from .endings import DEVICE_LOST, ending
 from .files import read_json
 from .human.command import rate
 from .judge.command import judge
@@ -327,6 +327,11 @@ def main() -> None:
         if end is None:
             raise
         print(f"error: {end[0]}", file=sys.stderr)
+        if end[1] == DEVICE_LOST:
+            # Nothing is to be freed any more: where the GPU failed, that aborts the process.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(DEVICE_LOST)
         sys.exit(end[1])
 
 

@@ -5,6 +5,7 @@ tells damage from data while a file still grows, long before a manifest with its
 no protection from someone who means to change it.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ SUMS = "SHA256SUMS"
 """Lists the files of a folder that were written together, as `sha256sum -c` reads it."""
 _DOCUMENT_END = re.compile(rb',?\n  "crc32": "([0-9a-f]{8})"\n\}\n\Z')
 _LINE_END = re.compile(rb',? ?"crc32": "([0-9a-f]{8})"\}\Z')
+LEFT_BEHIND_S = 3600.0
+"""No write takes so long: a half of a file that is older is nobody's."""
 _LONGEST_END = 32
 """More bytes than either end has."""
 
@@ -36,7 +40,10 @@ def sha256_file(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a half of it."""
+    """Write a file so that a reader sees the old content or the new, never a half of it.
+
+    What a process that was killed here left half written goes with a later write of the same file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -46,10 +53,19 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
+        _sweep(path, before=os.stat(temporary).st_mtime - LEFT_BEHIND_S)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _sweep(path: Path, *, before: float) -> None:
+    """Delete what writes of a file left behind, told by the clock of the disk that it lies on."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+        with suppress(FileNotFoundError):
+            if left.stat().st_mtime < before:
+                left.unlink()
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

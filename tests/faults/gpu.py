@@ -44,13 +44,15 @@ SCORES = 0.01
 """Largest difference of a score, in its points."""
 ANSWERS = 0.9
 """Least share of answers that are the same: in 16 bits near ties fall with the number of rows."""
-ASSERTED = "device-side assert"
+FAILED = "error: the GPU failed ("
 TINY = replace(
     lab.STUDY,
     gpu_gib=TINY_GIB,
-    train=replace(lab.STUDY.train, batch_size=128),  # so that a pass weighs something
+    # So that passes and pools weigh something:
+    train=replace(lab.STUDY.train, batch_size=128),
+    data=replace(lab.STUDY.data, validation_share=0.3),
     resources=replace(lab.STUDY.resources, micro_batch_tokens=16_384, recompute=0.0),
-    slots=256,
+    slots=1024,
 )
 
 
@@ -129,7 +131,7 @@ CASES = (
     ),
     Case(
         fault="a device-side assert while training", stage="finetune",
-        spoil="a pass that asserts", status=75, says=ASSERTED,
+        spoil="a pass that asserts", status=75, says=FAILED,
         wanted="one sentence, an exit status that begins it again",
     ),
     Case(
@@ -144,16 +146,16 @@ CASES = (
     Case(
         fault="memory that is gone while steps are captured", stage="generate",
         spoil="a capture without memory", status=0, says="answers side by side",
-        wanted="half the slots in the same process", within=(1, 6),
+        wanted="half the slots in the same process", within=(12, 13),
     ),
     Case(
         fault="a device-side assert while decoding", stage="generate",
-        spoil="an answer that asserts", status=75, says=ASSERTED,
+        spoil="an answer that asserts", status=75, says=FAILED,
         wanted="one sentence, an exit status that begins it again", within=(1, 40),
     ),
     Case(
         fault="a device-side assert while scoring", stage="score", spoil="a batch that asserts",
-        status=75, says=ASSERTED, wanted="one sentence, an exit status that begins it again",
+        status=75, says=FAILED, wanted="one sentence, an exit status that begins it again",
         within=(1, 3),
     ),
 )  # fmt: skip
@@ -387,10 +389,11 @@ def _halved(halved: lab.Lab, whole: lab.Lab) -> Finding:
     return Finding(
         fault="LLaMA-2-7B's shape trained with passes of up to 131,072 tokens",
         times=times,
-        wanted="passes of half the size until they fit, below the cap; the losses of small ones",
+        wanted="passes of half the size until they fit, a peak within 0.1 GiB of the cap; the "
+        "losses of small ones",
         found=f"halved {times} times, to {manifest['micro_batch_tokens']:,} tokens, peak "
-        f"{manifest['peak_gib']:.1f} GiB; losses within {loss:.1e} of passes of 4,096",
-        held=times > 0 and manifest["peak_gib"] <= CAP_GIB and loss <= LOSSES,
+        f"{manifest['peak_gib']:.2f} GiB; losses within {loss:.1e} of passes of 4,096",
+        held=times > 0 and manifest["peak_gib"] <= CAP_GIB + 0.1 and loss <= LOSSES,
     )
 
 

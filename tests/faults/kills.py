@@ -65,9 +65,8 @@ def _differences(broken: lab.Lab, whole: lab.Lab) -> Counter:
     """Count what differs between two finished studies."""
     faults = Counter()
     ours, theirs = broken.tables(), whole.tables()
-    faults["tables or figures that differ"] += sum(
-        ours.get(name) != theirs.get(name) for name in ours.keys() | theirs.keys()
-    )
+    for name in ours.keys() | theirs.keys():
+        faults[f"other {name}"] += ours.get(name) != theirs.get(name)
     for (model, cell, mine), (_, _, its) in zip(
         broken.record.runs(), whole.record.runs(), strict=True
     ):

@@ -146,9 +146,12 @@ class Lab:
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def tables(self) -> dict[str, bytes]:
-        """Return every table, page and figure; those that tell seconds are left out."""
+        """Return every table, page and figure; those that tell seconds are left out.
+
+        So is what a killed write left under a hidden name: a later write deletes it.
+        """
         folders = [self.record.folder / name for name in ("tables", "figures")]
-        files = (path for folder in folders for path in folder.glob("*"))
+        files = (path for folder in folders for path in folder.glob("[!.]*"))
         timed = {"training.csv", "training.md", "training.tex", "cost.png", "loss.png"}
         return {path.name: path.read_bytes() for path in files if path.name not in timed}
 
