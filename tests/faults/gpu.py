@@ -73,7 +73,7 @@ def run(seed: int, share: float) -> Section | None:
             # The first seconds are imports, where a kill has little to break.
             takes = whole.seconds[stage]
             for _ in range(max(1, round(share * ROUNDS))):
-                moments = [rng.uniform(0.4, 1) * takes for _ in range(A_ROUND)]
+                moments = [rng.uniform(0.4, 0.8) * takes for _ in range(A_ROUND)]
                 asked.setdefault(stage, []).append(pool.submit(_killed, stage, whole, moments))
         seen = {key: [_result(trial) for trial in trials] for key, trials in asked.items()}
         findings = [_finding(key, trials, whole) for key, trials in seen.items()]
