@@ -37,8 +37,12 @@ def test_a_mistake_of_ours_keeps_its_traceback(error):
 @pytest.mark.model
 def test_memory_of_a_gpu_that_cannot_be_divided_further_is_told_apart_from_a_lost_gpu():
     torch = pytest.importorskip("torch")
-    sentence, status = ending(torch.OutOfMemoryError("CUDA out of memory. Tried to ..."))
-    assert "resources.micro_batch_tokens" in sentence and status == WRONG
+    for error in (
+        torch.OutOfMemoryError("CUDA out of memory. Tried to ..."),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+    ):
+        sentence, status = ending(error)
+        assert "resources.micro_batch_tokens" in sentence and status == WRONG
 
 
 @pytest.mark.parametrize(
@@ -48,6 +52,7 @@ def test_memory_of_a_gpu_that_cannot_be_divided_further_is_told_apart_from_a_los
         "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx(...)`",
         "CUDA driver error: unknown error",
         "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+        "Triton Error [CUDA]: device-side assert triggered",
     ],
 )
 def test_a_lost_gpu_ends_in_its_first_line_and_a_status_of_its_own(message):

@@ -15,7 +15,8 @@ DEVICE_LOST = os.EX_TEMPFAIL
 """The exit status when the GPU failed under a process: another one may go on."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
-_LOST = ("CUDA error", "CUDA driver error", "cuBLAS error", "CUBLAS_STATUS", "cuDNN error")
+_TRITON = "Triton Error [CUDA]: "
+_LOST = ("CUDA error", "CUDA driver error", "cuBLAS error", "CUBLAS_STATUS", "cuDNN error", _TRITON)
 
 
 class OneSentence(Exception):
@@ -67,7 +68,10 @@ def is_device_lost(error: BaseException) -> bool:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")  # who never imported it has no such error
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return True
+    # A kernel that is loaded when nothing is left.
+    return isinstance(error, RuntimeError) and str(error) == f"{_TRITON}out of memory"
 
 
 def _of_file(error: OSError) -> str:

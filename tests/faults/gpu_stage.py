@@ -15,8 +15,8 @@ import lab
 from alpaca_lab.config import study_from_dict
 from alpaca_lab.files import read_json
 
-SPARE_MIB = 2
-"""What is left of it where memory is to run out."""
+SMALLEST = 1 << 16
+"""Bytes of the smallest block that is taken where memory is to run out."""
 SPEC = "spec.json"
 """Holds the study, in its root."""
 
@@ -62,19 +62,22 @@ def _during(owner: Any, name: str, call: int, change: Callable[[Callable[[], Any
     setattr(owner, name, spoiled)
 
 
-def _nearly_all() -> Any:
-    """Take nearly all memory that is left below the cap."""
+def _all_memory() -> list[Any]:
+    """Take all memory that is left below the cap, down to the smallest block."""
     import torch
 
     torch.cuda.empty_cache()
-    free, total = torch.cuda.mem_get_info()
-    cap = torch.cuda.get_per_process_memory_fraction() * total
-    left = min(cap - torch.cuda.memory_reserved(), free) - SPARE_MIB * 2**20
-    return torch.empty(int(left), dtype=torch.uint8, device="cuda")
+    held, size = [], torch.cuda.mem_get_info()[0]
+    while size >= SMALLEST:
+        try:
+            held.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+        except torch.OutOfMemoryError:
+            size //= 2
+    return held
 
 
 def _without_memory(asked: Callable[[], Any]) -> Any:
-    held = _nearly_all()
+    held = _all_memory()
     try:
         return asked()
     finally:
@@ -85,7 +88,7 @@ def _without_memory_from_here(asked: Callable[[], Any]) -> Any:
     """Hold the memory until the capture that begins now is given up."""
     import torch
 
-    held = [_nearly_all()]
+    held = _all_memory()
     end = torch.cuda.CUDAGraph.capture_end
 
     def ended(graph: Any) -> None:
