@@ -70,6 +70,22 @@ def test_damaged_adapter_is_not_taken_for_done(adapter):
     assert finetune.is_whole(folder)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "loss.csv"])
+def test_damage_beside_a_whole_adapter_is_mended_from_the_studys_record(
+    finetuned, adapter, monkeypatch, capsys, name
+):
+    from alpaca_lab import finetune
+
+    study, record, manifest = finetuned
+    monkeypatch.setattr(finetune, "OUTPUTS", adapter.parent.parent)
+    path = adapter.parent / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9] + b"x" + whole[-8:])
+    assert finetune.is_done(study, "tiny-llama", record=record)
+    assert path.read_bytes() == whole
+    assert f"{path} was damaged: it is written again from" in capsys.readouterr().err
+
+
 def test_prompts_that_do_not_fit_are_refused(finetuned):
     study, record, _ = finetuned
     short = replace(study, train=replace(study.train, max_length=16))

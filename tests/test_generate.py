@@ -192,6 +192,22 @@ def test_an_interrupted_run_resumes_to_the_rows_of_an_unbroken_one(tmp_path, rec
     assert rows(record) == rows(unbroken)
 
 
+@pytest.mark.parametrize("change", [b"", b"x"])
+def test_an_answer_that_was_cut_or_changed_is_decoded_again_and_that_is_said(
+    record, capsys, change
+):
+    generate(record)
+    before = rows(record)
+    path = dict(runs_of(record))["num_beams=2"].folder / "answers.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[2][:20] + change + lines[2][21:], *lines[3:]]))
+    FakeDecoder.calls.clear()
+    generate(record)
+    assert [len(jobs) for jobs in FakeDecoder.calls] == [1]
+    assert rows(record) == before
+    assert f"{path}" in capsys.readouterr().err
+
+
 def test_of_two_processes_that_decode_a_model_one_waits_and_finds_all_done(record):
     class Slow(FakeDecoder):
         def answers(self, jobs):

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from alpaca_lab import progress, report, study
 from alpaca_lab.config import ROOT
+from alpaca_lab.files import RecordError
 from alpaca_lab.processes import StageError
 from alpaca_lab.profiles import configure
 from alpaca_lab.store import CONTROL, RESULTS, Record
@@ -241,6 +243,18 @@ def total(changed):
     from alpaca_lab.sweep import cells
 
     return changed.questions * (1 + sum(cell.repeats for cell in cells(changed)))
+
+
+def test_record_that_a_process_works_in_is_not_made_another_study_of(small_study, tmp_path):
+    record = Record(tmp_path)
+    study.prepare(small_study, record=record)
+    before = record.index()
+    with record.working("decoding", "tiny-phi"):
+        study.prepare(small_study, record=record)  # the same: nothing to refuse
+        with pytest.raises(RecordError, match=r"is another study, and process \d+ .*tiny-phi"):
+            study.prepare(replace(small_study, seed=1), record=record)
+    assert record.index() == before
+    study.prepare(replace(small_study, seed=1), record=record)
 
 
 def test_failed_stage_gives_its_own_sentence_and_its_log(tmp_path):

@@ -1,5 +1,6 @@
 """A finetune survives what happens to it: a kill, a full memory, a Ctrl-C, a loss that rises."""
 
+import json
 import os
 import signal
 import subprocess
@@ -257,6 +258,63 @@ def test_checkpoints_are_kept_by_number_and_by_size(one_model, kept, gib, expect
 
     resources = replace(one_model.resources, checkpoints_kept=kept, checkpoints_gib=gib)
     assert checkpoints_kept(39_976_960, replace(one_model, resources=resources)) == expected
+
+
+def make_checkpoint(folder, step, *, best):
+    from alpaca_lab.files import write_sums
+    from alpaca_lab.training import STATE
+
+    place = folder / "checkpoints" / f"checkpoint-{step}"
+    place.mkdir(parents=True)
+    best = best and str(folder / "checkpoints" / f"checkpoint-{best}")
+    state = {"global_step": step, "best_model_checkpoint": best}
+    (place / STATE).write_text(json.dumps(state))
+    (place / "adapter_model.safetensors").write_bytes(bytes([step]) * 99)
+    write_sums(place, [STATE, "adapter_model.safetensors"])
+    return place
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """Three of them: the second is the best one that the second and the third know of."""
+    best = {1: None, 2: 2, 3: 2}
+    return {step: make_checkpoint(tmp_path, step, best=which) for step, which in best.items()}
+
+
+def test_finetune_goes_on_from_the_newest_checkpoint(checkpoints, tmp_path):
+    from alpaca_lab.training import last_checkpoint
+
+    assert last_checkpoint(tmp_path) == str(checkpoints[3])
+    assert last_checkpoint(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("name", ["trainer_state.json", "adapter_model.safetensors"])
+def test_damaged_checkpoint_is_said_deleted_and_not_gone_on_from(
+    checkpoints, tmp_path, capsys, name
+):
+    from alpaca_lab.training import last_checkpoint
+
+    path = checkpoints[3] / name
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert last_checkpoint(tmp_path) == str(checkpoints[2])
+    assert not checkpoints[3].exists()
+    assert f"{path} is damaged: the finetune goes on from before" in capsys.readouterr().err
+
+
+def test_checkpoint_that_a_kill_cut_short_goes_without_a_word(checkpoints, tmp_path, capsys):
+    from alpaca_lab.training import last_checkpoint
+
+    (checkpoints[3] / "SHA256SUMS").unlink()
+    assert last_checkpoint(tmp_path) == str(checkpoints[2])
+    assert capsys.readouterr().err == ""
+
+
+def test_checkpoint_whose_best_one_is_damaged_is_not_gone_on_from(checkpoints, tmp_path):
+    """It would end with weights that are lost; the one before knows of none."""
+    from alpaca_lab.training import last_checkpoint
+
+    (checkpoints[2] / "adapter_model.safetensors").write_bytes(b"")
+    assert last_checkpoint(tmp_path) == str(checkpoints[1])
 
 
 def test_loss_table_keeps_whole_numbers_whole(unbroken, tmp_path):
