@@ -8,13 +8,11 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import gpu_stage
 import lab
@@ -78,7 +76,6 @@ def run(seed: int, share: float) -> Section | None:
         seen = {key: [_result(trial) for trial in trials] for key, trials in asked.items()}
         findings = [_finding(key, trials, whole) for key, trials in seen.items()]
         findings += large.result() if large else []
-    lab.forget([*whole.before.values(), whole.done])
     left = _used_mib() - before
     findings.append(
         Finding(
@@ -182,7 +179,7 @@ def _unbroken(spec: StudySpec) -> Whole:
 
 
 def _prepared(spec: StudySpec) -> lab.Lab:
-    made = lab.Lab(Path(tempfile.mkdtemp(prefix="alpaca-lab-")), spec)
+    made = lab.Lab(lab.new_folder(), spec)
     _prepare(made, spec)
     return made
 
@@ -347,17 +344,14 @@ def _finding(asked: Case | str, seen: Sequence[Seen], whole: Whole) -> Finding:
 
 def _true_shape() -> list[Finding]:
     """Let the cap itself run out under random weights of LLaMA-2-7B's shape."""
-    with tempfile.TemporaryDirectory(prefix="alpaca-lab-") as place:
-        script = ROOT / "benchmarks" / "random_checkpoint.py"
-        words = [sys.executable, str(script), "llama2-7b", str(ROOT / "assets/tiny/llama"), place]
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-        whole, halved = (_prepared(_large(place, tokens)) for tokens in (4096, 131_072))
-        for one in (whole, halved):
-            _must(one, "finetune")
-        status = _start(whole, "generate", "an engine without memory", 1).wait()
-        findings = [_halved(halved, whole), _tight(whole, status)]
-        lab.forget([whole, halved])
-    return findings
+    script, place = ROOT / "benchmarks" / "random_checkpoint.py", str(lab.new_folder())
+    words = [sys.executable, str(script), "llama2-7b", str(ROOT / "assets/tiny/llama"), place]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    whole, halved = (_prepared(_large(place, tokens)) for tokens in (4096, 131_072))
+    for one in (whole, halved):
+        _must(one, "finetune")
+    status = _start(whole, "generate", "an engine without memory", 1).wait()
+    return [_halved(halved, whole), _tight(whole, status)]
 
 
 def _large(folder: str, tokens: int) -> StudySpec:

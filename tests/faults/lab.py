@@ -4,6 +4,7 @@ A stage runs in a fork of this process, which has its imports behind it: a momen
 falls into its work. It is the very stage of the command line, on the embedded models.
 """
 
+import atexit
 import os
 import shutil
 import signal
@@ -67,7 +68,7 @@ class Lab:
 
     def copy(self) -> "Lab":
         """Return a copy that may be broken."""
-        root = Path(tempfile.mkdtemp(prefix="alpaca-lab-"))
+        root = new_folder()
         shutil.copytree(self.root, root, dirs_exist_ok=True)
         return Lab(root, self.spec)
 
@@ -187,6 +188,19 @@ class Lab:
 
 
 @cache
+def _place() -> Path:
+    """Return a folder for all labs, which goes with this process; a fork leaves it alone."""
+    folder = Path(tempfile.mkdtemp(prefix="alpaca-lab-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def new_folder() -> Path:
+    """Return a folder for a lab."""
+    return Path(tempfile.mkdtemp(dir=_place()))
+
+
+@cache
 def unbroken() -> dict[str, Lab]:
     """Return the study before each of `STAGES`, and under "done" after the last, unbroken."""
     import bert_score.utils  # noqa: F401  a fork has its imports behind it
@@ -199,7 +213,7 @@ def unbroken() -> dict[str, Lab]:
     import alpaca_lab.training  # noqa: F401
 
     torch.set_num_threads(1)
-    lab, states = Lab(Path(tempfile.mkdtemp(prefix="alpaca-lab-"))), {}
+    lab, states = Lab(new_folder()), {}
     lab.finish_all(["prepare"])
     for stage in STAGES:
         states[stage] = lab.copy()
@@ -214,9 +228,3 @@ def seconds(stage: str) -> float:
     lab.finish_all([stage])
     lab.discard()
     return time.monotonic() - started
-
-
-def forget(labs: Sequence[Lab]) -> None:
-    """Delete labs."""
-    for lab in labs:
-        lab.discard()
