@@ -7,25 +7,23 @@ A real GPU and its own errors. Each stage is a process of its own, below a cap, 
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-import gpu_stage
+import gpu_lab
+import gpu_large
 import lab
 from findings import Finding, Section
+from gpu_large import CAP_GIB, LOSSES
 from kills import loss_difference
 
-from alpaca_lab import environment, profiles
-from alpaca_lab.config import ROOT, StudySpec, TrainSpec, as_dict
-from alpaca_lab.files import write_json
+from alpaca_lab import environment
+from alpaca_lab.config import StudySpec
 from alpaca_lab.store import Run
 
-CAP_GIB = 24.0
-"""What a user's card has."""
 TINY_GIB = 4.0
 """What a process of the tiny study may take, so that several fit beside each other."""
 MOST_TOGETHER = 9
@@ -36,8 +34,6 @@ ROUNDS, A_ROUND = 4, 3
 """Of kills."""
 DIVERGES = 1e9
 """A learning rate."""
-LOSSES = 0.01
-"""Largest difference of a loss, relative: in 16 bits, sums in another order."""
 SCORES = 0.01
 """Largest difference of a score, in its points."""
 ANSWERS = 0.9
@@ -61,7 +57,7 @@ def run(seed: int, share: float) -> Section | None:
     rng, before = random.Random(seed), _used_mib()
     room = int((environment.gpu()["total_gib"] - CAP_GIB) // TINY_GIB)
     with ThreadPoolExecutor(max(1, min(MOST_TOGETHER, room))) as pool:
-        large = pool.submit(_true_shape) if share == 1 else None
+        large = pool.submit(gpu_large.through_the_stages) if share == 1 else None
         whole = pool.submit(_unbroken, TINY).result()
         asked = {}
         for case in CASES:
@@ -170,39 +166,12 @@ class Whole:
 
 
 def _unbroken(spec: StudySpec) -> Whole:
-    made, before, seconds = _prepared(spec), {}, {}
+    made, before, seconds = gpu_lab.prepared(spec), {}, {}
     for stage in lab.STAGES:
         before[stage], started = made.copy(), time.monotonic()
-        _must(made, stage)
+        gpu_lab.must(made, stage)
         seconds[stage] = time.monotonic() - started
     return Whole(before=before, done=made, seconds=seconds)
-
-
-def _prepared(spec: StudySpec) -> lab.Lab:
-    made = lab.Lab(lab.new_folder(), spec)
-    _prepare(made, spec)
-    return made
-
-
-def _prepare(there: lab.Lab, spec: StudySpec) -> None:
-    write_json(there.root / gpu_stage.SPEC, as_dict(spec))
-    _must(there, "prepare")
-
-
-def _start(broken: lab.Lab, stage: str, spoil: str = "nothing", call: int = 0) -> subprocess.Popen:
-    with (broken.root / "log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, gpu_stage.__file__, str(broken.root), stage, spoil, str(call)],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-
-
-def _must(broken: lab.Lab, *stages: str) -> None:
-    for stage in stages:
-        if _start(broken, stage).wait() != 0:
-            raise RuntimeError(f"{stage} failed: {broken.log()[-2000:]}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,13 +193,13 @@ def _trial(case: Case, whole: Whole, call: int) -> Seen:
     """Let a stage meet its fault, then go on."""
     broken = whole.before[case.stage].copy()
     if case.rate is not None:
-        _prepare(broken, replace(TINY, train=replace(TINY.train, learning_rate=case.rate)))
-    status = _start(broken, case.stage, case.spoil, call).wait()
+        gpu_lab.prepare(broken, replace(TINY, train=replace(TINY.train, learning_rate=case.rate)))
+    status = gpu_lab.start(broken, case.stage, case.spoil, call).wait()
     said = broken.log()
     if status != case.status or case.says not in said or "Traceback" in said:
         return Seen(wrong=(f"ended with {status}: {said[-600:]!r}",))
     if case.rate is not None:
-        _prepare(broken, TINY)
+        gpu_lab.prepare(broken, TINY)
     return _compared(broken, case.stage, whole.done)
 
 
@@ -238,7 +207,7 @@ def _killed(stage: str, whole: Whole, moments: Sequence[float]) -> Seen:
     """Kill a stage after so many seconds, again and again, then let it come to its end."""
     broken, kills = whole.before[stage].copy(), 0
     for moment in moments:
-        process = _start(broken, stage)
+        process = gpu_lab.start(broken, stage)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=moment)
         process.kill()
@@ -249,7 +218,7 @@ def _killed(stage: str, whole: Whole, moments: Sequence[float]) -> Seen:
 def _compared(broken: lab.Lab, stage: str, whole: lab.Lab) -> Seen:
     """Bring a broken stage to its end, and compare what it leaves with an unbroken one's."""
     for name in (stage, "verify"):
-        if _start(broken, name).wait() != 0:
+        if gpu_lab.start(broken, name).wait() != 0:
             return Seen(wrong=(f"{name} failed: {broken.log()[-600:]!r}",))
     wrong, seen = [], Seen()
     if stage == "finetune":
@@ -339,76 +308,6 @@ def _finding(asked: Case | str, seen: Sequence[Seen], whole: Whole) -> Finding:
         wanted="what a stage of no kill leaves",
         found=f"{len(seen)} rounds of {A_ROUND}: " + "; ".join(found),
         held=held,
-    )
-
-
-def _true_shape() -> list[Finding]:
-    """Let the cap itself run out under random weights of LLaMA-2-7B's shape."""
-    script, place = ROOT / "benchmarks" / "random_checkpoint.py", str(lab.new_folder())
-    words = [sys.executable, str(script), "llama2-7b", str(ROOT / "assets/tiny/llama"), place]
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    whole, halved = (_prepared(_large(place, tokens)) for tokens in (4096, 131_072))
-    for one in (whole, halved):
-        _must(one, "finetune")
-    status = _start(whole, "generate", "an engine without memory", 1).wait()
-    return [_halved(halved, whole), _tight(whole, status)]
-
-
-def _large(folder: str, tokens: int) -> StudySpec:
-    """Return a study of random weights whose passes have so many tokens."""
-    changes = {
-        "train.loader": TrainSpec().loader,
-        "train.learning_rate": TrainSpec().learning_rate,
-        "train.max_steps": 2,
-        "train.evaluations": 1,
-        "train.batch_size": 256,
-        "resources.micro_batch_tokens": tokens,
-        "resources.recompute": 0.0,
-        "gpu_gib": CAP_GIB,
-        "questions": 20,
-        "max_new_tokens": 40,
-        "slots": 128,
-        "temperatures": (0.001, 1.0),
-        "beams": (2,),
-        "top_ks": (4,),
-    }
-    models = f"llama-2-7b={folder}"
-    return profiles.configure("smoke", models=models, name=lab.STUDY.name, changes=changes)
-
-
-def _halved(halved: lab.Lab, whole: lab.Lab) -> Finding:
-    manifest, _ = halved.record.training("llama-2-7b")
-    loss = loss_difference(halved.record, whole.record, "llama-2-7b")
-    times = len(manifest["halved_at_steps"])
-    return Finding(
-        fault="LLaMA-2-7B's shape trained with passes of up to 131,072 tokens",
-        times=times,
-        wanted="passes of half the size until they fit, a peak within 0.1 GiB of the cap; the "
-        "losses of small ones",
-        found=f"halved {times} times, to {manifest['micro_batch_tokens']:,} tokens, peak "
-        f"{manifest['peak_gib']:.2f} GiB; losses within {loss:.1e} of passes of 4,096",
-        held=times > 0 and manifest["peak_gib"] <= CAP_GIB + 0.1 and loss <= LOSSES,
-    )
-
-
-def _tight(tight: lab.Lab, status: int) -> Finding:
-    said = "answers side by side" in tight.log() and "Traceback" not in tight.log()
-    expected = {question["id"] for question in tight.record.questions()} if status == 0 else set()
-    whole, answers, slots = status == 0, 0, None
-    for _, _, run in tight.record.runs() if status == 0 else ():
-        keys = [(row["id"], row["repeat"]) for row in run.answers()]
-        repeats = range(run.request()["repeats"])
-        whole &= sorted(keys) == sorted((name, n) for name in expected for n in repeats)
-        answers += len(keys)
-        slots = slots or run.sessions()[-1]["slots"]
-    return Finding(
-        fault="LLaMA-2-7B's shape decoded, the memory gone when the engine is made",
-        times=1,
-        wanted="half the slots in the same process; every answer, once",
-        found=f"exit status 0, {slots} slots of 128; {answers} answers, each once: {whole}"
-        if status == 0
-        else f"exit status {status}: {tight.log()[-600:]!r}",
-        held=said and whole,
     )
 
 
