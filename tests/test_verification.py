@@ -10,7 +10,7 @@ from alpaca_lab.verification import AGAIN, verify
 
 @pytest.fixture
 def record(tmp_path):
-    """A study with a sealed run, an open run and a table."""
+    """A study with a sealed run, an open run, a finetune's losses and a table."""
     record = Record(tmp_path)
     record.write_index({"spec": {}, "questions": 1, "runs": {}})
     record.write_questions([{"id": "q1"}])
@@ -20,6 +20,8 @@ def record(tmp_path):
         if name == "sealed":
             run.write_scores(pd.DataFrame([{"id": "q1", "repeat": 0, "rougeL": 50.0}]))
             run.seal({})
+    manifest = {"adapter": {"folder": "outputs/none", "sha256": "0"}, "sha256": {}}
+    record.write_training("tiny", manifest, pd.DataFrame({"step": [1], "loss": [2.5]}))
     record.table("main").parent.mkdir()
     record.table("main").with_suffix(".csv").write_text("model,mean\nm,50.0\n")
     write_sums(record.folder, ["tables/main.csv"])

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from . import files, finetune
-from .files import RecordError, read_lines
+from .files import RecordError, read_json, read_lines
 from .human import plan as plans
 from .human import ratings
 from .human.rubric import MODES
 from .runs import CHECKS, LIKELIHOOD, MANIFEST, REQUEST, Run
-from .store import Record
+from .store import LOSS, Record
 
 AGAIN = "run the study again"
 RESTORE = "restore it from a copy: no program can make it anew"
@@ -51,7 +51,10 @@ def _all(record: Record) -> Iterator[tuple[Path, str]]:
         lambda path: read_lines(path, whole=True) if index[1] else record.questions(),
     )
     for folder in sorted(record.folder.glob("training/*/")):
-        yield _read(folder / MANIFEST, lambda path: record.training(path.parent.name))
+        manifest = _read(folder / MANIFEST, read_json)
+        yield manifest
+        if not manifest[1]:  # which knows the losses' checksum
+            yield _read(folder / LOSS, lambda path: record.training(path.parent.name))
         yield from _finetune(record, folder)
     for folder in sorted([*record.folder.glob("runs/*/"), *record.judgings.glob("*/")]):
         yield from _run(Run(folder))
