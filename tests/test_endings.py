@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from alpaca_lab.config import SettingError
-from alpaca_lab.endings import DEVICE_LOST, WRONG, ending, is_device_lost
+from alpaca_lab.endings import DEVICE_LOST, WRONG, ending, is_device_lost, is_out_of_memory
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,10 @@ def test_what_a_user_can_mend_ends_in_one_sentence(error, says):
     assert status == WRONG
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), RuntimeError("no CUDA here")])
+@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), RuntimeError("out of memory")])
 def test_a_mistake_of_ours_keeps_its_traceback(error):
     assert ending(error) is None
+    assert not is_device_lost(error) and not is_out_of_memory(error)
 
 
 @pytest.mark.model
@@ -40,7 +41,10 @@ def test_memory_of_a_gpu_that_cannot_be_divided_further_is_told_apart_from_a_los
     for error in (
         torch.OutOfMemoryError("CUDA out of memory. Tried to ..."),
         RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be ..."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
     ):
+        assert is_out_of_memory(error) and not is_device_lost(error)
         sentence, status = ending(error)
         assert "resources.micro_batch_tokens" in sentence and status == WRONG
 

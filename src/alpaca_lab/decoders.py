@@ -19,6 +19,7 @@ import pandas as pd
 
 from . import beams, checkpoints, checks, encoding, hardware, likelihood, models, slots
 from .config import ModelSpec, SettingError, StudySpec
+from .endings import is_out_of_memory
 from .fitting import decode_plan
 from .jobs import Finished, Job
 from .memory import DecodePlan
@@ -110,8 +111,6 @@ class ModelDecoder:
         Raises:
             SettingError: If a question does not fit, or memory runs out with a single slot.
         """
-        import torch
-
         eos, left = self._loaded[1].eos_token_id, list(jobs)
         while left:
             done: set[int] = set()
@@ -124,7 +123,9 @@ class ModelDecoder:
                 for finished in found:
                     done.add(id(finished.job))
                     yield finished
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 ran_out = True
             else:
                 ran_out = False
@@ -139,14 +140,13 @@ class ModelDecoder:
         Raises:
             SettingError: If a question does not fit, or memory runs out for a single slot.
         """
-        import torch
-
         model = self._loaded[0]  # a model that does not fit is no reason to halve
         while True:
             try:
                 return self._planned(model, jobs)
-            except torch.OutOfMemoryError:
-                pass
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
             self._halve()
 
     def _planned(self, model: Any, jobs: Sequence[Job]) -> Engine:

@@ -15,8 +15,11 @@ DEVICE_LOST = os.EX_TEMPFAIL
 """The exit status when the GPU failed under a process: another one may go on."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
-_TRITON = "Triton Error [CUDA]: "
-_LOST = ("CUDA error", "CUDA driver error", "cuBLAS error", "CUBLAS_STATUS", "cuDNN error", _TRITON)
+_OF_GPU = ("CUDA error", "CUDA driver error", "Triton Error [CUDA]", "cuBLAS error",
+           "CUBLAS_STATUS", "cuDNN error")  # fmt: skip
+"""Words of an error of the GPU: of torch, of the driver, of a kernel that is launched."""
+_FILLED = ("out of memory", "ALLOC_FAILED")
+"""Words of one that memory is the cause of."""
 
 
 class OneSentence(Exception):
@@ -47,7 +50,7 @@ def ending(error: BaseException) -> tuple[str, int] | None:
         return _of_file(error), WRONG
     if isinstance(error, MemoryError):
         return "this needs more memory than the machine has; what was finished is kept", WRONG
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return (
             "the GPU's memory ran out where it cannot be divided further: free what else holds "
             "it, or set resources.micro_batch_tokens (finetune) or slots (decode) lower; what was "
@@ -63,15 +66,19 @@ def ending(error: BaseException) -> tuple[str, int] | None:
 
 def is_device_lost(error: BaseException) -> bool:
     """Return True for an error after which a process can use its GPU no more."""
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _LOST)
+    return _is_of_gpu(error) and not is_out_of_memory(error)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True where the GPU's memory ran out, under torch or under a library beside it."""
     torch = sys.modules.get("torch")  # who never imported it has no such error
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
-    # A kernel that is loaded when nothing is left.
-    return isinstance(error, RuntimeError) and str(error) == f"{_TRITON}out of memory"
+    return _is_of_gpu(error) and any(word in str(error) for word in _FILLED)
+
+
+def _is_of_gpu(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _OF_GPU)
 
 
 def _of_file(error: OSError) -> str:

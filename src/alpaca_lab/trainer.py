@@ -16,6 +16,7 @@ from trl import SFTTrainer
 
 from .config import SettingError
 from .encoding import IGNORED
+from .endings import is_out_of_memory
 from .files import damaged
 from .layouts import EncodedRow, Layout
 from .progress import say
@@ -88,7 +89,9 @@ class StepTrainer(SFTTrainer):
                     loss = self.layout.loss(part) / responses
                 self.accelerator.backward(loss)
                 total += loss.detach()
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             return None
         self.facts["passes"] = len(passes)
         return total
@@ -142,7 +145,9 @@ class StepTrainer(SFTTrainer):
             with torch.no_grad(), self.compute_loss_context_manager():
                 for part in self.layout.passes(self.validation, room=self.room):
                     nats += self.layout.loss(part)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             return None
         return nats.item()
 

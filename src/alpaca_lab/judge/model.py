@@ -16,6 +16,7 @@ import numpy as np
 from .. import checkpoints, hardware, models
 from ..batches import pad
 from ..config import ModelSpec, SettingError, require
+from ..endings import is_out_of_memory
 from ..files import sha256_file
 from ..semantic import quiet_loading
 from ..trust import check_checkpoint
@@ -141,8 +142,6 @@ class ModelJudge:
         Raises:
             SettingError: If the GPU's memory is too short for a single question.
         """
-        import torch
-
         rows = [self._read(question) for question in questions]
         found = np.full((len(rows), len(LABELS)), np.nan)
         room = BATCH_TOKENS[hardware.device()]
@@ -151,7 +150,9 @@ class ModelJudge:
             chosen = passes.pop()  # the longest are last, and a lack of memory shows early
             try:
                 values = self._pass([rows[i] for i in chosen])
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 values = None
             # Outside the handler: there, the error would still hold the memory that ran out.
             if values is not None:
