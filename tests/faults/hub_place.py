@@ -82,16 +82,20 @@ class Ended:
     seconds: float
 
     @property
+    def said(self) -> str:
+        """Everything that it printed."""
+        return self.output + self.errors
+
+    @property
     def sentence(self) -> str | None:
         """The one sentence that it ended in; None if it ended otherwise or said too much."""
         *before, last = self.errors.splitlines() or [""]
-        everything = self.output + self.errors
         unwanted = ("Traceback", "://", SIGNATURE, "hf_secret")
         good = (
             self.status == 2
             and last.startswith("error: ")
             and not any(line.startswith("error: ") for line in before)
-            and not any(text in everything for text in unwanted)
+            and not any(text in self.said for text in unwanted)
         )
         return last.removeprefix("error: ") if good else None
 

@@ -138,7 +138,7 @@ def busy(draw: random.Random, times: int) -> Finding:
             where = draw.choice(("/api/models/", "/resolve/", "/cdn/"))
             at.hub.breaks(where, Fault(status=status), times=count)
             ended = at.run()
-            said = ended.output.count(f"the hub does not answer ({status}): try ")
+            said = ended.said.count(f"the hub does not answer ({status}): try ")
             gave_up = count >= patience.TRIES
             as_wanted = ended.sentence is not None if gave_up else at.is_whole(ended)
             right += as_wanted and said == min(count, patience.TRIES - 1)
@@ -187,7 +187,7 @@ def damaged_on_the_way(draw: random.Random, times: int) -> Finding:
             else:
                 at.hub.breaks(where, flip, times=1)
                 ended = at.run()
-                restored += at.is_whole(ended) and f"{name} came damaged" in ended.output
+                restored += at.is_whole(ended) and f"{name} came damaged" in ended.said
     return Finding(
         fault="a bit flipped on the way",
         times=times,
@@ -213,7 +213,7 @@ def damaged_in_the_cache(draw: random.Random, times: int) -> Finding:
             path.write_bytes(data)
             at.hub.mend()
             ended = at.run()
-            restored += at.is_whole(ended) and f"{name} is damaged in the cache" in ended.output
+            restored += at.is_whole(ended) and f"{name} is damaged in the cache" in ended.said
             others = [r for r in at.hub.requests("GET", "/resolve/") if not r.path.endswith(name)]
             more += len(others)
     return Finding(
