@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from alpaca_lab.config import ModelSpec, StudySpec, as_dict
+from alpaca_lab.config import ModelSpec, StudySpec, as_dict, fingerprint
 from alpaca_lab.jobs import Finished, Job
 from alpaca_lab.store import Record
 
@@ -80,9 +80,10 @@ def make(record: Record, study: StudySpec, *, seed: int) -> None:
         columns=["step", "kind", "loss"],
     )
     for model in study.models:
+        folder = f"outputs/{fingerprint({'model': model.key})}/adapter"
         manifest = {
             "base": {"source": model.source, "sha256": "0" * 64},
-            "adapter": {"folder": f"outputs/{model.key}/adapter", "sha256": model.key},
+            "adapter": {"folder": folder, "sha256": model.key},
             "adapted_layers": 224,
             "trainable_parameters": 39_976_960,
             "train_rows": 9_000,
