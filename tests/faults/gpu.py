@@ -85,7 +85,7 @@ def run(seed: int, share: float) -> Section | None:
     return Section(
         title="On a GPU",
         what=f"The same study on a GPU, {TINY_GIB:.0f} GiB to a process, with real errors: all of "
-        "the memory but a little is taken while a stage needs it, or a kernel reads beyond its "
+        "the memory is taken while a stage needs it, or a kernel reads beyond its "
         "tensor. Then the stage is run again, and its checksums are verified. Random weights of "
         f"LLaMA-2-7B's shape, capped at {CAP_GIB:.0f} GiB, train with passes that do not fit, and "
         "decode where others took the memory. In 16 bits another number of rows, or another order "
@@ -227,7 +227,8 @@ def _compared(broken: lab.Lab, stage: str, whole: lab.Lab) -> Seen:
     elif stage == "generate":
         same, answers = _same_answers(broken, whole)
         seen = Seen(same=same, answers=answers)
-        wrong += [f"{same} of {answers} answers the same"] * (same < max(1, ANSWERS * answers))
+        lost = answers <= 0  # or there twice
+        wrong += [f"{same} of {answers} answers the same"] * (lost or same < ANSWERS * answers)
     else:
         seen = Seen(score=_score_difference(broken, whole))
         wrong += [f"scores differ by {seen.score:.1e}"] * (seen.score > SCORES)

@@ -3,7 +3,6 @@
 The fault comes at the n-th call of what it spoils.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -127,4 +126,4 @@ def _in_trainer(change: Callable[[type], None]) -> None:
 if __name__ == "__main__":
     place, asked, fault, number = sys.argv[1:]
     here = lab.Lab(Path(place), study_from_dict(read_json(Path(place) / SPEC)))
-    os._exit(here.run(asked, lambda: spoil(fault, int(number))))
+    sys.exit(here.run(asked, lambda: spoil(fault, int(number))))

@@ -81,7 +81,8 @@ def _same(fault: str, one: Path, other: Path) -> Finding:
     """Compare two studies: adapters, answers, scores, tables and figures."""
     wrong = []
     ours, theirs = _tables(one), _tables(other)
-    wrong += [name for name in ours if ours[name] != theirs.get(name)]
+    names = sorted(ours.keys() | theirs.keys())
+    wrong += [name for name in names if ours.get(name) != theirs.get(name)]
     answers = 0
     mine, its = (
         {(model, cell): run for model, cell, run in _record(clone).runs()} for clone in (one, other)
