@@ -14,8 +14,8 @@ import lab
 from alpaca_lab.config import study_from_dict
 from alpaca_lab.files import read_json
 
-SMALLEST = 1 << 16
-"""Bytes of the smallest block that is taken where memory is to run out."""
+LARGEST, SMALLEST = 1 << 26, 1 << 9
+"""Bytes of the blocks that are taken where memory is to run out within a capture."""
 SPEC = "spec.json"
 """Holds the study, in its root."""
 
@@ -62,11 +62,18 @@ def _during(owner: Any, name: str, call: int, change: Callable[[Callable[[], Any
 
 
 def _all_memory() -> list[Any]:
-    """Take all memory that is left below the cap, down to the smallest block."""
+    """Take all memory that is left below the cap."""
     import torch
 
     torch.cuda.empty_cache()
-    held, size = [], torch.cuda.mem_get_info()[0]
+    return _blocks(torch.cuda.mem_get_info()[0])
+
+
+def _blocks(size: int) -> list[Any]:
+    """Take all blocks that can be had, of so many bytes first, then half as many, and so on."""
+    import torch
+
+    held = []
     while size >= SMALLEST:
         try:
             held.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
@@ -96,7 +103,8 @@ def _without_memory_from_here(asked: Callable[[], Any]) -> Any:
         end(graph)
 
     torch.cuda.CUDAGraph.capture_end = ended
-    return asked()
+    asked()
+    held.extend(_blocks(LARGEST))  # what the captures before it have left in their own pool
 
 
 def _then_assert(asked: Callable[[], Any]) -> Any:
