@@ -55,6 +55,13 @@ def test_section_takes_the_place_of_its_last_one_and_the_page_keeps_its_order(tm
     assert page.index("## Kills") < page.index("## Disk") and "| before |" not in page
     assert "| SIGKILL | 1,200 | all \\| nothing | \\*so\\* | **no** |" in page
     assert "3 s on " in page and "; commit " in page
+    assert "1 of the 2 lines below did." in page
+
+
+def test_committed_page_is_that_of_its_record():
+    known = json.loads(findings.RECORD.read_text(encoding="utf-8"))
+    page = findings.RECORD.with_suffix(".md").read_text(encoding="utf-8")
+    assert page == findings.page(known)
 
 
 def test_what_did_not_hold_is_printed_and_ends_with_status_1(command, capsys):
