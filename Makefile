@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tools that look at the packages, apart from them.
 TOOLS := $(VENV)/tools/bin
-EXECUTED := results/$(NAME)/master_file.ipynb
+EXECUTED := results/$(NAME)/notebook/master_file.ipynb
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test faults lint audit lock notebook report clean
@@ -33,10 +33,12 @@ $(READY): requirements.txt requirements.lock pyproject.toml src/alpaca_lab/insta
 	@touch $@
 
 run: $(READY) ## execute master_file.ipynb: finetune, decode, score, tables, figures
-	@mkdir -p $(dir $(EXECUTED))
+	@mkdir -p $(dir $(EXECUTED)) && rm -f $(dir $(EXECUTED))SHA256SUMS
 	@$(BIN)/papermill --progress-bar --log-output --cwd . -k python3 \
 	  -p PROFILE '$(PROFILE)' -p DATA '$(DATA)' -p MODELS '$(MODELS)' -p NAME '$(NAME)' \
 	  master_file.ipynb $(EXECUTED)
+	@$(BIN)/python -c 'import sys; from pathlib import Path; from alpaca_lab.files import write_sums; \
+	  path = Path(sys.argv[1]); write_sums(path.parent, [path.name])' $(EXECUTED)
 	@echo "tables: results/$(NAME)/tables   figures: results/$(NAME)/figures   notebook: $(EXECUTED)"
 
 test: $(READY) ## the tests that this machine can run

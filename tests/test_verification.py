@@ -46,6 +46,17 @@ def test_each_flipped_bit_is_named_with_its_cure(record):
         path.write_bytes(whole)
 
 
+def test_executed_notebook_is_compared_once_it_is_whole(record):
+    notebook = record.folder / "notebook" / "master_file.ipynb"
+    notebook.parent.mkdir()
+    notebook.write_text('{"cells": []}')
+    assert verify(record)[1] == [], "papermill may be writing it"
+    write_sums(notebook.parent, [notebook.name])
+    assert verify(record)[1] == []
+    notebook.write_text('{"cells": [}]')
+    assert [(damage.path, damage.cure) for damage in verify(record)[1]] == [(notebook, AGAIN)]
+
+
 def test_study_that_is_not_there_is_said(tmp_path):
     with pytest.raises(RecordError, match="no study in"):
         verify(Record(tmp_path / "none"))

@@ -58,7 +58,8 @@ def _all(record: Record) -> Iterator[tuple[Path, str]]:
         yield from _finetune(record, folder)
     for folder in sorted([*record.folder.glob("runs/*/"), *record.judgings.glob("*/")]):
         yield from _run(Run(folder))
-    for folder in (record.folder / "data", record.folder / "original", record.folder):
+    listing = [record.folder / name for name in ("data", "original", "notebook")]
+    for folder in [*listing, record.folder]:
         if (folder / files.SUMS).exists():  # else it is not written yet
             yield from _listed(folder)
     texts = record.folder / "original" / "texts.jsonl"
