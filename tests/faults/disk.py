@@ -27,11 +27,11 @@ def run(seed: int, share: float) -> Section:
     )
     return Section(
         title="Disk",
-        what="In a finished small study (one embedded model) a bit of a file of results/ or outputs/ "
-        "is flipped, or a file is cut short, one after the other: all but logs, locks and what is "
-        "only kept to save time. `verify` must name it, and the stages, run again, must bring back "
-        "the tables byte by byte. Disks are made full by a limit on the size of a file that falls "
-        "at a random byte, and by a small tmpfs where one may be mounted.",
+        what="In a finished small study (one embedded model) a bit of a file of results/ or "
+        "outputs/ is flipped, or a file is cut short, one at a time: any but logs, locks and what "
+        "is only kept to save time. `verify` must name it, and the stages, run again, must bring "
+        "back the tables byte by byte. Disks are made full by a limit on the size of a file that "
+        "falls at a random byte, and by a small tmpfs where one may be mounted.",
         findings=[
             _damage("a bit flipped in a file of results/ or outputs/", flips, rng, _flip),
             _damage("a file cut short at a random byte", cuts, rng, _cut),
