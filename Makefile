@@ -4,17 +4,18 @@
 # Both install what is missing into .venv first. `make help` lists the rest.
 
 PYTHON ?= python3
-PROFILE ?= smoke
-DATA ?=
-MODELS ?=
-NAME ?= $(PROFILE)
+# Not from the environment, where a NAME may mean something else.
+PROFILE = smoke
+DATA =
+MODELS =
+NAME = $(PROFILE)
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tools that look at the packages, apart from them.
 TOOLS := $(VENV)/tools/bin
-EXECUTED := results/$(NAME)/notebook/master_file.ipynb
+quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test faults lint audit lock notebook report clean
@@ -27,19 +28,14 @@ install: $(READY) ## .venv with the CPU or the GPU packages, whichever this mach
 
 $(READY): requirements.txt requirements.lock pyproject.toml src/alpaca_lab/install.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.12"; exit 2; }
+	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.12" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python src/alpaca_lab/install.py
 	@touch $@
 
 run: $(READY) ## execute master_file.ipynb: finetune, decode, score, tables, figures
-	@mkdir -p $(dir $(EXECUTED)) && rm -f $(dir $(EXECUTED))SHA256SUMS
-	@$(BIN)/papermill --progress-bar --log-output --cwd . -k python3 \
-	  -p PROFILE '$(PROFILE)' -p DATA '$(DATA)' -p MODELS '$(MODELS)' -p NAME '$(NAME)' \
-	  master_file.ipynb $(EXECUTED)
-	@$(BIN)/python -c 'import sys; from pathlib import Path; from alpaca_lab.files import write_sums; \
-	  path = Path(sys.argv[1]); write_sums(path.parent, [path.name])' $(EXECUTED)
-	@echo "tables: results/$(NAME)/tables   figures: results/$(NAME)/figures   notebook: $(EXECUTED)"
+	@$(BIN)/python -m alpaca_lab execute --profile $(call quoted,$(PROFILE)) \
+	  --data $(call quoted,$(DATA)) --models $(call quoted,$(MODELS)) --name $(call quoted,$(NAME))
 
 test: $(READY) ## the tests that this machine can run
 	@$(BIN)/python -m pytest
@@ -64,9 +60,11 @@ notebook: $(READY) ## open master_file.ipynb in JupyterLab
 	@$(BIN)/jupyter lab master_file.ipynb
 
 report: $(READY) ## write tables and figures again from the record, then check them
-	@$(BIN)/python -m alpaca_lab report --name $(NAME)
-	@$(BIN)/python -m alpaca_lab report --name $(NAME) --check
+	@$(BIN)/python -m alpaca_lab report --name $(call quoted,$(NAME))
+	@$(BIN)/python -m alpaca_lab report --name $(call quoted,$(NAME)) --check
 
 clean: ## remove .venv, caches, outputs/ and this study's results
+	@case $(call quoted,$(NAME)) in ''|*[!A-Za-z0-9_-]*) \
+	  echo "error: NAME names one study below results/: letters, digits, - and _" >&2; exit 2;; esac
 	rm -rf $(VENV) outputs results/$(NAME) .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

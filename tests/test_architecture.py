@@ -72,7 +72,7 @@ LAYERS = [
     {"pages.render", "pilot", "common_noise", "original", "walkthrough"},
     {"report_pages", "score_file", "decoding_walkthrough"},
     {"report", "judge.command", "verification"},
-    {"study"},
+    {"study", "executed"},
     {"__main__"},
 ]
 """Lowest first. A package named whole, such as stats, is one room: its modules share its layer."""

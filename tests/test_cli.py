@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from alpaca_lab import store
+from alpaca_lab.config import ROOT
+
 ROW = {"instruction": "Say hello.", "input": "", "output": "Hello."}
 
 
@@ -51,13 +54,35 @@ def test_wrong_choice_is_one_sentence(arguments, message):
     assert sentence.startswith("error: ") and message in sentence
 
 
+def test_wrong_choice_leaves_no_folder_for_its_notebook():
+    done = lab("execute", "--data", "nowhere.jsonl", "--name", "never-begun")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no such file") and done.stderr.count("\n") == 1
+    assert not (store.RESULTS / "never-begun").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("", True), ("..", True), ("mine other", True), ("it's", True), ("mine", False)],
+)
+def test_clean_removes_the_results_of_one_study_alone(name, left, tmp_path):
+    """Far from the repository: this is `rm -rf`."""
+    for study in ("mine", "other"):
+        (tmp_path / "results" / study).mkdir(parents=True)
+    words = ["make", "-C", str(tmp_path), "-f", str(ROOT / "Makefile"), "clean", f"NAME={name}"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode != 0) == left == (tmp_path / "results" / "mine").exists()
+    assert ("error: NAME names one study" in done.stderr) == left
+    assert (tmp_path / "results" / "other").exists()
+
+
 def test_row_without_output_is_named_and_nothing_is_left(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROW) + "\n" + json.dumps({"instruction": "x", "text": "y"}) + "\n")
     done = lab("run", "--data", str(path), "--name", "never-begun")
     assert done.returncode == 2
     assert "rows.jsonl, row 2 has no `output`" in done.stderr
-    assert not (__import__("alpaca_lab.store").store.RESULTS / "never-begun").exists()
+    assert not (store.RESULTS / "never-begun").exists()
 
 
 def test_report_of_nothing_says_what_to_do():

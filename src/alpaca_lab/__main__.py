@@ -104,6 +104,23 @@ def run(
 
 
 @app.command()
+def execute(
+    profile: Profile = "smoke", models: Models = "", data: Data = "", name: Name = ""
+) -> None:
+    """Run a whole study by executing master_file.ipynb into its record: what `make run` does."""
+    from . import executed
+
+    record = Record.of(_study(profile, models, data, name, None).name)
+    executed.execute(
+        record,
+        {"PROFILE": profile, "MODELS": models, "DATA": data, "NAME": name},
+        log=study.logs(record) / "kernel.log",
+    )
+    folders = "   ".join(f"{part}: {record.folder / part}" for part in ("tables", "figures"))
+    print(f"{folders}   notebook: {executed.place(record)}")
+
+
+@app.command()
 def preflight(
     profile: Profile = "smoke",
     models: Models = "",

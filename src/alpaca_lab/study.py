@@ -73,13 +73,13 @@ def generate_answers(study: StudySpec, *, record: Record) -> None:
 
 def score_answers(*, record: Record) -> None:
     """Score what is not scored yet."""
-    run_stages({"score": ["score", *_of(record)]}, logs=_logs(record), width=1)
+    run_stages({"score": ["score", *_of(record)]}, logs=logs(record), width=1)
 
 
 def repeat_original(*, record: Record) -> None:
     """Repeat the first study's procedure with this study's models; what is decoded is kept."""
     stage = ["original", "--name", record.folder.name]
-    run_stages({"original": stage}, logs=_logs(record), width=1)
+    run_stages({"original": stage}, logs=logs(record), width=1)
 
 
 def run(study: StudySpec, *, record: Record) -> None:
@@ -93,18 +93,19 @@ def run(study: StudySpec, *, record: Record) -> None:
     report.build(record)
 
 
+def logs(record: Record) -> Path:
+    """Return where the stages' logs stand."""
+    return OUTPUTS / "logs" / record.folder.name
+
+
 def _run(stage: str, models: Iterable[ModelSpec], *, record: Record) -> None:
     """Run a stage for each model: one at a time on a GPU, all side by side on a CPU.
 
     On a CPU each takes one thread (see `hardware.claim_device`), so together they fill the cores.
     """
     stages = {f"{stage}-{m.key}": [stage, *_of(record), "--only", m.key] for m in models}
-    run_stages(stages, logs=_logs(record), width=1 if environment.gpu() else max(1, len(stages)))
+    run_stages(stages, logs=logs(record), width=1 if environment.gpu() else max(1, len(stages)))
 
 
 def _of(record: Record) -> list[str]:
     return ["--spec", str(record.folder / "study.json")]
-
-
-def _logs(record: Record) -> Path:
-    return OUTPUTS / "logs" / record.folder.name
