@@ -25,7 +25,7 @@ def run(tmp_path, monkeypatch):
         nbformat.write(notebook, source)
         execute(record, parameters, log=log, source=source)
 
-    return run, executed.place(record)
+    return run, record.notebook
 
 
 def damaged(place):

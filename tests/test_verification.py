@@ -47,7 +47,7 @@ def test_each_flipped_bit_is_named_with_its_cure(record):
 
 
 def test_executed_notebook_is_compared_once_it_is_whole(record):
-    notebook = record.folder / "notebook" / "master_file.ipynb"
+    notebook = record.notebook
     notebook.parent.mkdir()
     notebook.write_text('{"cells": []}')
     assert verify(record)[1] == [], "papermill may be writing it"

@@ -117,7 +117,7 @@ def execute(
         log=study.logs(record) / "kernel.log",
     )
     folders = "   ".join(f"{part}: {record.folder / part}" for part in ("tables", "figures"))
-    print(f"{folders}   notebook: {executed.place(record)}")
+    print(f"{folders}   notebook: {record.notebook}")
 
 
 @app.command()

@@ -26,11 +26,6 @@ class NotebookError(OneSentence, RuntimeError):
     """A cell ended in an error that has said all, or the kernel died."""
 
 
-def place(record: Record) -> Path:
-    """Return where a study's executed notebook stands."""
-    return record.folder / "notebook" / SOURCE.name
-
-
 def execute(
     record: Record, parameters: Mapping[str, str], *, log: Path, source: Path = SOURCE
 ) -> None:
@@ -51,7 +46,7 @@ def execute(
     from nbclient.exceptions import DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
 
-    path = place(record)
+    path = record.notebook
     with locks.held(path.parent / ".lock", f"executing {path}"):
         (path.parent / SUMS).unlink(missing_ok=True)
         try:
@@ -80,7 +75,7 @@ def _kernel_prints_to(log: Path) -> Iterator[None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     usual, papermill = sys.stderr, logging.getLogger("papermill")
     terminal = os.dup(2)
-    with log.open("wb") as file, os.fdopen(terminal, "w", buffering=1) as here:
+    with log.open("wb") as file, os.fdopen(terminal, "w", 1, errors="backslashreplace") as here:
         os.dup2(file.fileno(), 2)
         speaker = logging.StreamHandler(here)
         speaker.addFilter(lambda line: not line.getMessage().startswith(SILENT))

@@ -197,6 +197,11 @@ class Record:
         return self.folder / "figures" / f"{name}.png"
 
     @property
+    def notebook(self) -> Path:
+        """The main notebook as it was executed last; the sha256 of a whole one stands beside it."""
+        return self.folder / "notebook" / "master_file.ipynb"
+
+    @property
     def judgings(self) -> Path:
         """Folder of what language models judged: one run's folder per judging."""
         return self.folder / "judge"

@@ -58,11 +58,11 @@ def _all(record: Record) -> Iterator[tuple[Path, str]]:
         yield from _finetune(record, folder)
     for folder in sorted([*record.folder.glob("runs/*/"), *record.judgings.glob("*/")]):
         yield from _run(Run(folder))
-    listing = [record.folder / name for name in ("data", "original", "notebook")]
-    for folder in [*listing, record.folder]:
+    data, original = record.folder / "data", record.folder / "original"
+    for folder in (data, original, record.notebook.parent, record.folder):
         if (folder / files.SUMS).exists():  # else it is not written yet
             yield from _listed(folder)
-    texts = record.folder / "original" / "texts.jsonl"
+    texts = original / "texts.jsonl"
     if texts.exists():
         yield _read(texts, read_lines)
     for mode in MODES:
