@@ -19,6 +19,7 @@ from alpaca_lab.config import SettingError
 from alpaca_lab.hub import cache, download
 from alpaca_lab.hub import fetch as fetching
 from alpaca_lab.hub.fetch import fetch
+from alpaca_lab.hub.patience import optional
 from alpaca_lab.hub.repository import RemoteFile, Repository
 from alpaca_lab.profiles import MODELS
 from alpaca_lab.store import Record
@@ -219,6 +220,21 @@ def test_a_hub_that_is_down_is_given_up_once_and_then_asked_once(hub, waits):
     waits.clear()
     assert refused() == sentence
     assert waits == []
+
+
+def test_what_can_be_done_without_waits_for_no_hub_that_is_not_there(hub, waits):
+    hub.shutdown()
+    hub.server_close()
+    with optional():
+        assert "the hub cannot be reached" in refused()
+    assert waits == []
+
+
+def test_what_can_be_done_without_waits_for_a_hub_that_is_there(hub, waits):
+    hub.breaks("/api/models", Fault(status=503), times=2)
+    with optional():
+        fetch(TINY)
+    assert waits == [2, 4]
 
 
 @pytest.mark.parametrize("where", ["/api/", "/cdn/"])

@@ -6,7 +6,8 @@ reset while a file comes: that one is where a large download ends.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -26,6 +27,19 @@ sleep = time.sleep
 _gave_up = False
 """The last attempt in this process found no hub at all: the next one asks it once, not five times,
 so that a machine without a network waits once and not before each encoder and dataset."""
+_optional = False
+"""What is asked for can be done without."""
+
+
+@contextmanager
+def optional() -> Iterator[None]:
+    """Within the block, ask a hub that cannot be reached at all once: it is not needed."""
+    global _optional
+    _optional = True
+    try:
+        yield
+    finally:
+        _optional = False
 
 
 def patiently(
@@ -57,7 +71,8 @@ def patiently(
             wait = asked_wait(error)
             if wait is None:
                 wait = FIRST_WAIT_S * 2 ** (tries - 1)
-            if tries >= (1 if _gave_up else TRIES) or wait > LONGEST_WAIT_S:
+            once = _gave_up or (_optional and _never_reached(error))
+            if tries >= (1 if once else TRIES) or wait > LONGEST_WAIT_S:
                 _gave_up = _never_reached(error)
                 raise
         else:

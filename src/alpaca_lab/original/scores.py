@@ -10,6 +10,7 @@ from .. import closeness, data, semantic, stats
 from ..closeness import Closeness
 from ..config import BERT_BASE, SettingError, StudySpec
 from ..files import RecordError, read_lines, write_atomically, write_sums
+from ..hub.patience import optional
 from ..progress import Bar
 from ..rows.validation import validate
 from ..store import Record
@@ -34,7 +35,7 @@ def repeat(study: StudySpec, *, record: Record) -> pd.DataFrame:
     """
     for encoder in (BERT_BASE, study.encoder):
         # Fetched now: a local checkpoint takes this process off the hub (checkpoints.locate).
-        with suppress(SettingError):
+        with suppress(SettingError), optional():
             semantic.locate(encoder)
     decode(study, record=record)
     whole, answers = closeness.of(BERT_BASE), closeness.of(study.encoder)
