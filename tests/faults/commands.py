@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from targets import Target
 from typer.main import get_command
 
-from alpaca_lab import __main__, calibration, encoding, models, score, study
+from alpaca_lab import __main__, calibration, encoding, executed, models, score, study
 from alpaca_lab import finetune as finetune_stage
 from alpaca_lab import generate as generate_stage
 from alpaca_lab.characters import plain
@@ -29,6 +29,7 @@ MANIFEST = {"adapted_layers": 1, "trainable_parameters": 1, "best_validation_los
 HEAVY = (
     (study, "run", None),
     (study, "prepare", None),
+    (executed, "execute", None),
     (score, "score", None),
     (finetune_stage, "finetune", MANIFEST),
     (generate_stage, "generate", None),
