@@ -14,10 +14,12 @@ from . import locks
 from .config import ROOT
 from .endings import OneSentence
 from .files import SUMS, write_sums
+from .progress import Bar
 from .store import Record
 
 SOURCE = ROOT / "master_file.ipynb"
-SILENT = ("Executing Cell", "Ending Cell", "<IPython", "<pandas")
+SILENT = ("Input Notebook", "Output Notebook", "Working directory", "Executing notebook",
+          "Executing Cell", "Ending Cell", "<IPython", "<pandas")  # fmt: skip
 """How lines of papermill begin that tell a terminal nothing: its bar counts cells, and what a cell
 shows is in the file."""
 
@@ -66,6 +68,16 @@ def execute(
         write_sums(path.parent, [path.name])
 
 
+class _AboveTheBar(logging.Handler):
+    """Prints what the cells print."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line, or several, above the bar."""
+        text = record.getMessage().rstrip()
+        if text and not text.startswith(SILENT):
+            Bar.write(text, file=sys.stderr)
+
+
 @contextmanager
 def _kernel_prints_to(log: Path) -> Iterator[None]:
     """Let the processes that start now print their errors to a log; papermill speaks on here.
@@ -77,8 +89,7 @@ def _kernel_prints_to(log: Path) -> Iterator[None]:
     terminal = os.dup(2)
     with log.open("wb") as file, os.fdopen(terminal, "w", 1, errors="backslashreplace") as here:
         os.dup2(file.fileno(), 2)
-        speaker = logging.StreamHandler(here)
-        speaker.addFilter(lambda line: not line.getMessage().startswith(SILENT))
+        speaker = _AboveTheBar()
         papermill.addHandler(speaker)
         papermill.setLevel(logging.INFO)
         sys.stderr = here  # the bar's
