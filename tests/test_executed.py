@@ -50,6 +50,12 @@ def test_executed_notebook_has_its_parameters_and_its_sum(run, capfd):
     assert damaged(place) == [place]
 
 
+def test_terminal_of_make_run_obeys_nothing_that_a_cell_prints(run, capfd):
+    run[0]("x = 1", r"print('a\x1b[31m red', 'b\u202e', sep='\n\n')")
+    said = capfd.readouterr().err
+    assert "a␛[31m red\nb" in said and "\x1b[31m" not in said and "\u202e" not in said
+
+
 def test_cell_that_fails_in_one_sentence_ends_in_it_and_leaves_no_sum(run):
     execute_cells, place = run
     execute_cells("x = 1")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import locks
+from .characters import visible
 from .config import ROOT
 from .endings import OneSentence
 from .files import SUMS, write_sums
@@ -69,13 +70,14 @@ def execute(
 
 
 class _AboveTheBar(logging.Handler):
-    """Prints what the cells print."""
+    """Prints what the cells print, above the bar; it may be a model's text."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a line, or several, above the bar."""
-        text = record.getMessage().rstrip()
-        if text and not text.startswith(SILENT):
-            Bar.write(text, file=sys.stderr)
+        """Print one output of a cell."""
+        text = record.getMessage()
+        lines = [visible(line) for line in text.splitlines() if line.strip()]
+        if lines and not text.startswith(SILENT):
+            Bar.write("\n".join(lines), file=sys.stderr)
 
 
 @contextmanager
