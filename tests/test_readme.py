@@ -1,7 +1,10 @@
 """What stands between two markers of a README is a table, and the rest is left alone."""
 
+import json
+
 import pytest
 
+from alpaca_lab.config import ROOT
 from alpaca_lab.files import RecordError
 from alpaca_lab.pages.readme import fill, names
 
@@ -56,3 +59,15 @@ def test_marker_that_is_not_closed_is_refused(text):
 def test_marker_that_closes_nothing_is_refused():
     with pytest.raises(RecordError, match="closes no table"):
         names("text\n<!-- /table -->\n")
+
+
+@pytest.mark.parametrize(
+    "notebook", ["master_file", "notebooks/04_human_eval", "notebooks/05_results"]
+)
+def test_main_table_of_the_readme_is_that_of_the_notebooks_with_the_same_runs(notebook):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("<!-- table: smoke/main -->")[2].partition("<!-- /table -->")[0]
+    cells = json.loads((ROOT / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    shown = ["".join(output.get("data", {}).get("text/markdown", "")).strip() for output in outputs]
+    assert "Runs: `" in table and table.strip() in shown
