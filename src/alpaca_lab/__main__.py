@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from . import preflight as checks
-from . import profiles, study
+from . import profiles, ranks, study
 from .config import SettingError, StudySpec, study_from_dict
 from .endings import DEVICE_LOST, ending
 from .files import read_json
@@ -51,6 +51,10 @@ Spec = Annotated[
     typer.Option(help="Take the prepared study from this study.json instead of a profile."),
 ]
 Only = Annotated[str, typer.Option(help="Only this model of the study.")]
+WorldSize = Annotated[
+    int | None,
+    typer.Option(help="Refuse to begin unless accelerate launch started so many processes."),
+]
 
 
 def _study(profile: str, models: str, data: str, name: str, changes: list[str] | None) -> StudySpec:
@@ -73,7 +77,7 @@ def _prepared(spec: Path | None, *choices) -> tuple[StudySpec, Record]:
         return study_from_dict(read_json(spec)["spec"]), Record(spec.resolve().parent)
     chosen = _study(*choices)
     record = Record.of(chosen.name)
-    study.prepare(chosen, record=record)
+    ranks.agree(lambda: study.prepare(chosen, record=record).manifest())
     return chosen, record
 
 
@@ -85,6 +89,13 @@ def _only(chosen: StudySpec, key: str) -> StudySpec:
         keys = ", ".join(model.key for model in chosen.models)
         raise SettingError(f'no model "{key}" in this study: choose from {keys}')
     return replace(chosen, models=models)
+
+
+@app.callback()
+def _before(context: typer.Context) -> None:
+    """Let several processes run what they share, and nothing else."""
+    if context.invoked_subcommand not in ("finetune", "generate"):
+        ranks.require_one(context.invoked_subcommand or "this")
 
 
 @app.command()
@@ -143,13 +154,17 @@ def finetune(
     changes: Changes = None,
     spec: Spec = None,
     only: Only = "",
+    world_size: WorldSize = None,
 ) -> None:
-    """Finetune each model of a study, in this process."""
+    """Finetune each model of a study, here or over the GPUs of an accelerate launch."""
+    ranks.join(world_size, gpu=True)
     from . import finetune as stage
 
     chosen, record = _prepared(spec, profile, models, data, name, changes)
     for model in _only(chosen, only).models:
         manifest = stage.finetune(chosen, model.key, record=record)
+        if not ranks.is_main():
+            continue
         print(
             f"{model.title}: {manifest['adapted_layers']} layers adapted, "
             f"{manifest['trainable_parameters']:,} parameters, best validation loss "
@@ -166,8 +181,10 @@ def generate(
     changes: Changes = None,
     spec: Spec = None,
     only: Only = "",
+    world_size: WorldSize = None,
 ) -> None:
     """Decode every cell of each finetuned model; resumes where it was stopped."""
+    ranks.join(world_size, gpu=False)
     from . import generate as stage
 
     chosen, record = _prepared(spec, profile, models, data, name, changes)

@@ -1,4 +1,4 @@
-"""Which rows an optimiser step sees, and how they fall into forward passes. Pure.
+"""Which rows an optimiser step sees, and how they fall to processes and into forward passes. Pure.
 
 The rows of a step are drawn by number, before any tokenizer has seen them, so every model of a
 study learns from the same rows in the same order; how many passes a step takes is this machine's
@@ -58,17 +58,34 @@ def pack(lengths: Sequence[int], *, room: int) -> list[list[int]]:
         >>> pack([5, 1, 4, 2], room=8)
         [[0, 1], [2, 3]]
     """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     for count in range(max(1, ceil(sum(lengths) / room)), len(lengths) + 1):
-        passes: list[list[int]] = [[] for _ in range(count)]
-        filled = [0] * count
-        for i in order:
-            emptiest = filled.index(min(filled))
-            passes[emptiest].append(i)
-            filled[emptiest] += lengths[i]
-        if max(filled) <= room:
-            return [sorted(rows) for rows in passes]
+        passes = share(lengths, count=count)
+        if max(sum(lengths[i] for i in part) for part in passes) <= room:
+            return [sorted(part) for part in passes]
     return [[i] for i in range(len(lengths))]
+
+
+def share(lengths: Sequence[int], *, count: int) -> list[list[int]]:
+    """Split things into `count` parts of about equal sums: the longest first, to the emptiest.
+
+    Args:
+        lengths: What each takes, in any unit.
+        count: How many parts, >= 1; some are empty where there are fewer things.
+
+    Returns:
+        Indices into `lengths`, part by part, longest first.
+
+    Example:
+        >>> share([5, 1, 4, 2], count=2)
+        [[0, 1], [2, 3]]
+    """
+    parts: list[list[int]] = [[] for _ in range(count)]
+    filled = [0] * count
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        emptiest = filled.index(min(filled))
+        parts[emptiest].append(i)
+        filled[emptiest] += lengths[i]
+    return parts
 
 
 def pad(lengths: Sequence[int], *, room: int) -> list[list[int]]:

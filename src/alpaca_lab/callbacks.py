@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from . import ranks
 from .config import SettingError
 from .files import SUMS, write_sums
 from .progress import Bar
@@ -68,20 +69,27 @@ class Sums(TrainerCallback):
     """Writes the checksums of a checkpoint when it is whole: one without them was cut short."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Sum up the checkpoint just saved."""
+        """Sum up the checkpoint just saved, by all processes that were launched together."""
+        ranks.wait()
+        if not ranks.is_main():
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         files = (path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
         write_sums(folder, (str(path.relative_to(folder)) for path in files))
 
 
 class Interrupt(TrainerCallback):
-    """Turns the first Ctrl-C into a checkpoint at the end of the step; a second one is obeyed."""
+    """Turns the first Ctrl-C into a checkpoint at the end of the step; a second one is obeyed.
+
+    Processes that were launched together stop after the same step, whichever of them hears it.
+    """
 
     wanted = False
     heard_at = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save and stop, if that is wished."""
+        self.wanted = any(ranks.gather(self.wanted))
         if self.wanted:
             control.should_save = control.should_training_stop = True
 
@@ -96,7 +104,8 @@ class Interrupt(TrainerCallback):
             if self.wanted:
                 raise KeyboardInterrupt
             self.wanted = True
-            print("stopping after this step; once more to stop at once", flush=True)
+            if ranks.is_main():
+                print("stopping after this step; once more to stop at once", flush=True)
 
         try:
             before = signal.signal(signal.SIGINT, hear)

@@ -5,10 +5,10 @@ what was adapted before, after and on disk, and leaves a record: the manifest co
 """
 
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from . import (
     hardware,
     models,
     prompts,
+    ranks,
     training,
 )
 from .config import ModelSpec, SettingError, StudySpec, as_dict, fingerprint
@@ -43,6 +44,9 @@ WEIGHTS = "adapter_model.safetensors"
 def finetune(study: StudySpec, model_key: str, *, record: Record) -> dict[str, Any]:
     """Finetune one model of a study, unless the same finetune is done already.
 
+    Processes that were launched together take the same steps as one would, each its part of the
+    rows. The first of them writes.
+
     Args:
         study: The study; every model of it is trained by the same recipe on the same rows.
         model_key: Which of its models.
@@ -52,25 +56,28 @@ def finetune(study: StudySpec, model_key: str, *, record: Record) -> dict[str, A
         The manifest: identity of base, data and adapter, counts, losses, seconds, peak GiB.
 
     Raises:
-        SettingError: If the base or the data cannot be had, the adapter is not whole, or several
-            processes were started: each would take other steps, which is another recipe.
+        SettingError: If the base or the data cannot be had, the adapter is not whole, or the
+            processes do not share a drive.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise SettingError(
-            "a finetune runs in one process: start it without accelerate launch or torchrun"
-        )
-    spec, rows = _spec_of(study, model_key), data.load(study.data)
-    request, folder = _request(study, spec, rows=rows)
-    # The folder's lock keeps two studies from training one adapter, the record's keeps the study
-    # from being replaced meanwhile.
-    with record.working("finetuning", model_key), held(folder / ".lock", f"finetuning {model_key}"):
-        if not _is_ready(folder, model_key, record=record):
+    spec = _spec_of(study, model_key)
+    ranks.agree(lambda: data.load(study.data).manifest())  # once: the others find it in the cache
+    rows = data.load(study.data)
+    request, folder = ranks.agree(lambda: _request(study, spec, rows=rows))
+    ranks.require_shared(folder)
+    with ExitStack() as locks:
+        if ranks.is_main():
+            # The folder's lock keeps two studies from training one adapter, the record's keeps the
+            # study from being replaced meanwhile.
+            locks.enter_context(record.working("finetuning", model_key))
+            locks.enter_context(held(folder / ".lock", f"finetuning {model_key}"))
+        if not ranks.agree(lambda: _is_ready(folder, model_key, record=record)):
             manifest, losses = _train(study, spec, rows=rows, folder=folder)
-            write_atomically(folder / LOSS, losses.to_csv(index=False, lineterminator="\n"))
-            sums = {LOSS: sha256_file(folder / LOSS), **manifest.pop("sha256")}
-            known = {"request": request, "base": request["base"], **manifest, "sha256": sums}
-            write_json(folder / MANIFEST, known)
-        return _enter(folder, model_key, record=record)
+            if ranks.is_main():
+                write_atomically(folder / LOSS, losses.to_csv(index=False, lineterminator="\n"))
+                sums = {LOSS: sha256_file(folder / LOSS), **manifest.pop("sha256")}
+                known = {"request": request, "base": request["base"], **manifest, "sha256": sums}
+                write_json(folder / MANIFEST, known)
+        return ranks.agree(lambda: _enter(folder, model_key, record=record))
 
 
 def is_done(study: StudySpec, model_key: str, *, record: Record) -> bool:
@@ -173,7 +180,10 @@ def _train(
             f"{spec.key}: no prompt is shorter than max_length={study.train.max_length}; raise it"
         )
     shape = checkpoints.read_shape(checkpoints.locate(spec))
-    plan = fitting.plan(study, spec, shape=shape, memory_gib=hardware.memory_gib(study.gpu_gib))
+    plan = fitting.plan(
+        study, spec, shape=shape, memory_gib=hardware.memory_gib(study.gpu_gib),
+        processes=ranks.count(),
+    )  # fmt: skip
     started = environment.now()
     steps = [step for step in _steps(study, rows) if any(train[i] for i in step)]
     trainer, interrupt = training.set_up(
@@ -182,20 +192,25 @@ def _train(
     )  # fmt: skip
     ready = time.perf_counter()
     with interrupt.listening():
-        result = trainer.train(resume_from_checkpoint=training.last_checkpoint(folder))
+        kept = ranks.agree(lambda: training.last_checkpoint(folder))
+        result = trainer.train(resume_from_checkpoint=kept)
     if interrupt.wanted and trainer.state.global_step < trainer.state.max_steps:
-        kept = training.last_checkpoint(folder)
-        print(f"stopped after step {trainer.state.global_step}; a usable adapter stands in {kept}")
+        kept = ranks.agree(lambda: training.last_checkpoint(folder))
+        if ranks.is_main():
+            step = trainer.state.global_step
+            print(f"stopped after step {step}; a usable adapter stands in {kept}")
         raise KeyboardInterrupt
     layers, parameters = models.check_adapted(
         model, shape=shape, targets=spec.lora_targets, lora=study.lora
     )
     adapter = folder / "adapter"
-    model.save_pretrained(str(adapter), safe_serialization=True)
+    ranks.agree(lambda: model.save_pretrained(str(adapter), safe_serialization=True))
     models.check_loaded(model, adapter)
     losses = training.loss_table(trainer.state.log_history)
     validation_losses = losses.loc[losses["kind"] == "validation", "loss"]
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    paid = ranks.gather((hardware.peak_gib(), hardware.device_gib(), trainer.halvings))
+    peaks, devices, halvings = zip(*paid, strict=True)
+    ranks.agree(lambda: shutil.rmtree(folder / "checkpoints", ignore_errors=True))
     manifest = {
         "model": spec.key,
         "adapter": {
@@ -211,12 +226,13 @@ def _train(
         "steps": trainer.state.global_step,
         "best_validation_loss": float(validation_losses.min()),
         "layout": trainer.layout.name,
+        "processes": ranks.count(),
         "micro_batch_tokens": trainer.room,
         "recompute": plan.recompute,
-        "halved_at_steps": trainer.halvings,
+        "halved_at_steps": sorted(step for steps in halvings for step in steps),
         "predicted_gib": plan.gib,
-        "peak_gib": hardware.peak_gib(),
-        "device_gib": hardware.device_gib(),
+        "peak_gib": None if peaks[0] is None else max(peaks),
+        "device_gib": None if devices[0] is None else max(devices),
         "load_s": round(ready - begun, 2),
         "wall_s": round(result.metrics["train_runtime"], 2),
         "started": started,

@@ -23,7 +23,14 @@ STEP_TOKENS_PER_ROW = 150
 """A row's tokens, generously: the mean of Alpaca is 128 under LLaMA's tokenizer."""
 
 
-def plan(study: StudySpec, spec: ModelSpec, *, shape: Shape, memory_gib: float | None) -> PassPlan:
+def plan(
+    study: StudySpec,
+    spec: ModelSpec,
+    *,
+    shape: Shape,
+    memory_gib: float | None,
+    processes: int = 1,
+) -> PassPlan:
     """Return the pass that a finetune begins with, as wished or as fits best.
 
     Args:
@@ -31,6 +38,7 @@ def plan(study: StudySpec, spec: ModelSpec, *, shape: Shape, memory_gib: float |
         spec: Which of its models.
         shape: That model's sizes.
         memory_gib: What the GPU has for it; None on a CPU.
+        processes: How many share the rows of a step, each with a GPU of its own.
 
     Raises:
         SettingError: If the smallest pass needs more than there is, or a wish contradicts the
@@ -60,7 +68,8 @@ def plan(study: StudySpec, spec: ModelSpec, *, shape: Shape, memory_gib: float |
     if wish.micro_batch_tokens is not None and wish.recompute is not None:
         return as_wished(wish.micro_batch_tokens, wish.recompute)
     budget = memory_gib * (1 - MARGIN)
-    most = wish.micro_batch_tokens or recipe.batch_size * STEP_TOKENS_PER_ROW
+    rows = -(-recipe.batch_size // processes)
+    most = wish.micro_batch_tokens or rows * STEP_TOKENS_PER_ROW
     if packed:
         best = plan_pass(
             shape,

@@ -87,5 +87,5 @@ def claim_device(cap: float | None) -> None:
     if device() == "cpu":
         torch.set_num_threads(1)
     elif cap is not None:
-        total = torch.cuda.get_device_properties(0).total_memory / 2**30
+        total = torch.cuda.mem_get_info()[1] / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, cap / total))

@@ -31,8 +31,10 @@ def in_notebook() -> bool:
 def say(text: str) -> None:
     """Tell the reader something, above the bars: a warning, or who is waited for.
 
-    What a stage prints goes to its log alone; what it says is seen where its bar is.
+    What a stage prints goes to its log alone; what it says is seen where its bar is. Of processes
+    that were launched together, all but the first say who they are.
     """
+    text = f"[rank {_rank()}] {text}" if _rank() else text
     if os.environ.get(PIPE_VARIABLE) == "json":
         print(MARK + json.dumps({"say": text}), flush=True)
     elif in_notebook():
@@ -46,14 +48,22 @@ def said(line: str) -> str | None:
     return json.loads(line.removeprefix(MARK)).get("say")
 
 
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
 class Bar(tqdm.std.tqdm):
-    """A `tqdm` bar that knows where its reader is. Use it as `tqdm.tqdm`."""
+    """A `tqdm` bar that knows where its reader is. Use it as `tqdm.tqdm`.
+
+    Of processes that were launched together, the first draws its bar for all.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take the arguments of `tqdm.tqdm`."""
         self._handle = None
         self._piped = os.environ.get(PIPE_VARIABLE) == "json"
-        super().__init__(*args, **{"mininterval": 0.5, "dynamic_ncols": True} | kwargs)
+        quiet = {"disable": True} if _rank() else {}
+        super().__init__(*args, **{"mininterval": 0.5, "dynamic_ncols": True} | kwargs | quiet)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Draw the bar's present state."""

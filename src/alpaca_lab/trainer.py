@@ -3,6 +3,11 @@
 One item of its dataset is one optimiser step, a list of row numbers. So a step's loss is the mean
 over its response tokens however many passes it takes, and when the memory runs out the step begins
 again with passes of half the size: the effective batch never changes.
+
+Nor does it where several processes were launched together: each sees every step, takes its part of
+the rows, and what they find is added up once a step, through Accelerate. Accelerate wraps the model
+for PyTorch's DDP, which begins them all with the same weights. Beyond that DDP has nothing to do:
+it adds up in the last backward pass, of which all processes would have to run equally many.
 """
 
 import gc
@@ -14,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl import SFTTrainer
 
+from . import batches, ranks
 from .config import SettingError
 from .encoding import IGNORED
 from .endings import is_out_of_memory
@@ -24,6 +30,7 @@ from .progress import say
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from torch.utils.data import DataLoader
 
 
 class StepTrainer(SFTTrainer):
@@ -70,17 +77,21 @@ class StepTrainer(SFTTrainer):
         rows = [row for row in rows if row is not None]
         loss = None
         while loss is None:
-            loss = self._step(rows)
+            loss = self._step(_share(rows), responses=_responses(rows))
             if loss is None:
                 self._halve(model)
         self.facts |= {"tokens": sum(len(row["input_ids"]) for row in rows), "started": started}
-        return loss
+        return self._sum_up(loss)
 
-    def _step(self, rows: list[EncodedRow]) -> "torch.Tensor | None":
-        """Run a step's passes forward and backward; None when the memory ran out."""
+    def _step(self, rows: list[EncodedRow], *, responses: int) -> "torch.Tensor | None":
+        """Run the passes of some rows forward and backward; None when the memory ran out.
+
+        Args:
+            rows: Those of this process.
+            responses: Response tokens of the whole step, which share its loss.
+        """
         import torch
 
-        responses = sum(label != IGNORED for row in rows for label in row["labels"])
         passes = self.layout.passes(rows, room=self.room)
         total = torch.zeros((), device=self.args.device)
         try:
@@ -95,6 +106,24 @@ class StepTrainer(SFTTrainer):
             return None
         self.facts["passes"] = len(passes)
         return total
+
+    def _sum_up(self, loss: "torch.Tensor") -> "torch.Tensor":
+        """Add up what the processes found of a step: gradients in place, passes, and the loss."""
+        import torch
+
+        if ranks.count() == 1:
+            return loss
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        for weight in weights:  # a step of fewer rows than processes leaves one without a gradient
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        passes = loss.new_tensor(self.facts["passes"])
+        parts = [*(weight.grad for weight in weights), loss, passes]
+        # In one piece: over a network, each message costs.
+        total = self.accelerator.reduce(torch.cat([part.flatten() for part in parts]), "sum")
+        for part, found in zip(parts, total.split([part.numel() for part in parts]), strict=True):
+            part.copy_(found.view_as(part))
+        self.facts["passes"] = int(passes)
+        return loss
 
     def _halve(self, model: "nn.Module") -> None:
         """Make room in memory for the step to begin again, with passes of half the size."""
@@ -115,6 +144,12 @@ class StepTrainer(SFTTrainer):
             "on, the same rows per step"
         )
 
+    def get_train_dataloader(self) -> "DataLoader":
+        """Return the steps, all of them in every process: Accelerate's would deal them out."""
+        from torch.utils.data import DataLoader
+
+        return DataLoader(self.train_dataset, batch_size=1, collate_fn=self.data_collator)
+
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """Return the validation loss, the mean over all response tokens of all rows."""
         self.model.eval()
@@ -123,7 +158,8 @@ class StepTrainer(SFTTrainer):
             nats = self._validation_nats()
             if nats is None:
                 self._halve(self.model)
-        tokens = sum(label != IGNORED for row in self.validation for label in row["labels"])
+        nats = sum(ranks.gather(nats))
+        tokens = _responses(self.validation)
         if not math.isfinite(nats):
             raise SettingError(
                 f"the validation loss is {nats} at step {self.state.global_step}: lower "
@@ -143,7 +179,7 @@ class StepTrainer(SFTTrainer):
         nats = torch.zeros((), device=self.args.device)
         try:
             with torch.no_grad(), self.compute_loss_context_manager():
-                for part in self.layout.passes(self.validation, room=self.room):
+                for part in self.layout.passes(_share(self.validation), room=self.room):
                     nats += self.layout.loss(part)
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -179,3 +215,14 @@ class StepTrainer(SFTTrainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return 0: the count that Transformers makes needs a padded batch."""
         return 0
+
+
+def _share(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
+    """Return the rows that this process takes, in their order: all, where it is alone."""
+    lengths = [len(row["input_ids"]) for row in rows]
+    return [rows[i] for i in sorted(batches.share(lengths, count=ranks.count())[ranks.rank()])]
+
+
+def _responses(rows: Sequence[EncodedRow]) -> int:
+    """Return how many tokens carry loss."""
+    return sum(label != IGNORED for row in rows for label in row["labels"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from . import hardware, layouts
+from . import hardware, layouts, ranks
 from .config import ModelSpec, SettingError, StudySpec
 from .files import SUMS, damaged
 from .layouts import EncodedRow
@@ -137,7 +137,7 @@ def _layout(
     )
     if study.train.packing and reason is None:
         return layouts.Packed(model, recompute=plan.recompute)
-    if study.train.packing:
+    if study.train.packing and ranks.is_main():
         print(f"{spec.title}: rows are padded rather than packed, for {reason}")
     if plan.recompute:
         model.gradient_checkpointing_enable()
