@@ -21,7 +21,7 @@ LAYERS = [
         "sampling",
         "hardware",
     },
-    {"batches", "fitting", "packed", "columns", "locks", "runs", "lock", "audit"},
+    {"ranks", "batches", "fitting", "packed", "columns", "locks", "runs", "lock", "audit"},
     {"engine", "texts", "jobs", "hypotheses", "pages.page", "rows.ngrams"},
     {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots", "trust"},
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},

@@ -7,18 +7,23 @@ references: how likely it finds them, and whether the dense model that decodes r
 NF4 model that was trained does; where it does not, the latter decodes. An answer is on disk the
 moment it is finished, and what is on disk is never decoded again: interrupting costs the answers in
 flight.
+
+Processes that were launched together deal the questions among themselves. The first of them reads
+and tidies the record, measures, and at the end brings all answers together; each writes what it
+answers to a file of its own. Between dealing and bringing together none waits for another.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from . import environment
+from . import batches, environment, ranks
 from .config import SettingError, StudySpec, as_dict
 from .decoders import Decoder, ModelDecoder, OpenDecoder
 from .jobs import Finished, Job
@@ -27,6 +32,9 @@ from .progress import Bar, say
 from .prompts import TEMPLATE_HASH
 from .store import Record, Run
 from .sweep import Cell, cells, untuned
+
+Wanted = list[tuple[int, list[tuple[Cell, int]]]]
+"""Answers to give in a pass: the number of each question, and of it (cell, repeat)."""
 
 
 def generate(
@@ -46,8 +54,8 @@ def generate(
         open_decoder: Makes what answers; a test passes a fake.
 
     Returns:
-        What this call added: model, answers, new_tokens, wall_s, tokens_per_s (None where nothing
-        was decoded), and of all answers their counts by status.
+        What this call added, by all processes: model, answers, new_tokens, wall_s of the slowest,
+        tokens_per_s (None where nothing was decoded), and of all answers their counts by status.
 
     Raises:
         SettingError: If the study has no such model, or a question does not fit its context.
@@ -69,35 +77,70 @@ def generate(
         "seed": study.seed,
         "dtype": tuned.dtype,
     }
+    tuned_request = shared | {"adapter": training["adapter"]["sha256"]}
+    base_request = shared | {"adapter": None}
     greedy, *others = cells(study)
-    total = sum(cell.repeats for cell in (greedy, *others, untuned(study))) * len(questions)
-    pace = Pace()
+    pace, title = Pace(), f"Decode {spec.title}"
+    if ranks.count() > 1:
+        title += f" (rank 0 of {ranks.count()})"
     with (
-        record.working("decoding", model_key),
-        Bar(total=total, desc=f"Decode {spec.title}", unit="answer", bar_format=BAR) as bar,
+        _at_work(record, model_key),
+        Bar(total=0, desc=title, unit="answer", bar_format=BAR) as bar,
     ):
-        first = _task(greedy, shared | {"adapter": training["adapter"]["sha256"]}, record=record)
-        first = _checked(first, questions, decoder=tuned, study=study, record=record, bar=bar)
-        tasks = [first, *(_task(cell, first.run.request(), record=record) for cell in others)]
-        base = _task(untuned(study), shared | {"adapter": None}, record=record)
-        _count([*tasks, base], questions, pace=pace, bar=bar)
+        measuring = {"questions": questions, "study": study, "record": record, "bar": bar}
+        first = _agreed(lambda: _checked(greedy, tuned_request, decoder=tuned, **measuring))
+        if not first.merged:
+            tuned.unmerge()
+        request = ranks.agree(lambda: first.run.request())
+        tasks = [first, *(_agreed(lambda: _task(cell, request, record=record)) for cell in others)]
+        base = _agreed(lambda: _task(untuned(study), base_request, record=record))
         one_pass = [task for task in tasks if task.cell.setting.num_beams == 1]
         passes = [one_pass, *([task] for task in tasks if task not in one_pass)]
-        for group in passes:
-            _answer(group, questions, decoder=tuned, pace=pace, bar=bar)
-        _measure(first.run, questions, decoder=tuned, bar=bar)
+        pace.missing = {task.cell: 0 for task in (*tasks, base)}
+        bar.n = sum(len(task.run.done()) for task in (*tasks, base)) if ranks.is_main() else 0
+        shares = _deal([*passes, [base]], questions)
+        _expect(shares, pace=pace, bar=bar)
+        for group, share in zip(passes, shares[:-1], strict=True):
+            _answer(group, share, questions, decoder=tuned, pace=pace, bar=bar)
+        if ranks.is_main():
+            _measure(first.run, questions, decoder=tuned, bar=bar)
         del tuned  # so that one model at a time is in memory
         plain = open_decoder(spec, None, study)
-        base = _checked(base, questions, decoder=plain, study=study, record=record, bar=bar)
+        base = _agreed(lambda: _checked(untuned(study), base_request, decoder=plain, **measuring))
+        if not base.merged:
+            plain.unmerge()
+        shares = _deal([[base]], questions)
+        _expect(shares, pace=pace, bar=bar)
+        _answer([base], shares[0], questions, decoder=plain, pace=pace, bar=bar)
+        if ranks.is_main():
+            _measure(base.run, questions, decoder=plain, bar=bar)
         everything = [*tasks, base]
-        _count(everything, questions, pace=pace, bar=bar)
-        _answer([base], questions, decoder=plain, pace=pace, bar=bar)
-        _measure(base.run, questions, decoder=plain, bar=bar)
+        ranks.wait()
+        if ranks.is_main():
+            for task in everything:
+                task.run.gather()
         summary = _summary(model_key, everything)
         bar.set_postfix_str(pace.ended(summary["tokens_per_s"]))
-    ids = {task.cell.name: task.run.id for task in everything}
-    record.add_runs(model_key, ids, spec=as_dict(study))
+        if ranks.is_main():
+            ids = {task.cell.name: task.run.id for task in everything}
+            record.add_runs(model_key, ids, spec=as_dict(study))
     return summary
+
+
+@contextmanager
+def _at_work(record: Record, model_key: str) -> Iterator[None]:
+    """Let one launch at a time decode a model in a record, each process of it under its own lock.
+
+    The processes of a launch that was killed may outlive it for a while, and still write.
+    """
+    with ExitStack() as locks:
+        if ranks.is_main():
+            locks.enter_context(record.working("decoding", model_key))
+            record.wait_for("decoding", f"{model_key}+*")
+        ranks.wait()
+        if not ranks.is_main():
+            locks.enter_context(record.working("decoding", f"{model_key}+{ranks.rank()}"))
+        yield
 
 
 @dataclass
@@ -106,9 +149,16 @@ class _Task:
 
     cell: Cell
     run: Run
+    merged: bool = True
     answers: int = 0
     new_tokens: int = 0
     wall_s: float = 0.0
+
+
+def _agreed(make: Callable[[], _Task]) -> _Task:
+    """Return the task that the first process makes, with a file for the answers of this one."""
+    task = ranks.agree(make)
+    return replace(task, run=replace(task.run, part=ranks.rank()))
 
 
 def _task(cell: Cell, shared: Mapping[str, Any], *, record: Record) -> _Task:
@@ -124,9 +174,10 @@ def _task(cell: Cell, shared: Mapping[str, Any], *, record: Record) -> _Task:
 
 
 def _checked(
-    task: _Task,
-    questions: Sequence[Mapping[str, Any]],
+    cell: Cell,
+    request: Mapping[str, Any],
     *,
+    questions: Sequence[Mapping[str, Any]],
     decoder: Decoder,
     study: StudySpec,
     record: Record,
@@ -136,39 +187,93 @@ def _checked(
 
     Only then does the request say which weights decode: the run of a merged adapter keeps its id.
     """
+    task = _task(cell, request, record=record)
     if not task.run.is_sealed and "dense" not in task.run.checks():
         bar.set_postfix_str("the dense model against NF4")
         task.run.add_check("dense", decoder.agreement(questions))
     found = task.run.checks().get("dense")
     if found is None or found["agreement"] >= study.min_agreement:
         return task
-    decoder.unmerge()
-    unmerged = _task(task.cell, task.run.request() | {"weights": "unmerged"}, record=record)
+    unmerged = _task(cell, task.run.request() | {"weights": "unmerged"}, record=record)
     if not unmerged.run.is_sealed:
         unmerged.run.add_check("dense", found)
-    return unmerged
+    return replace(unmerged, merged=False)
 
 
-def _count(
-    tasks: Sequence[_Task], questions: Sequence[Mapping[str, Any]], *, pace: Pace, bar: Bar
-) -> None:
-    """Let the bar show what is on disk, and the pace know what is not."""
-    done = {task.cell: len(task.run.done()) for task in tasks}
-    pace.missing = {cell: cell.repeats * len(questions) - n for cell, n in done.items()}
-    bar.n = sum(done.values())
+def _deal(
+    passes: Sequence[Sequence[_Task]], questions: Sequence[Mapping[str, Any]]
+) -> list[Wanted]:
+    """Return for each pass what its runs lack and this process is to answer.
+
+    Questions are dealt whole, so that one process reads a prompt, and those that seem to take
+    longest first: by their own length and their reference's, for every answer and every beam.
+    """
+    lacking = ranks.agree(lambda: [_lacking(tasks, questions) for tasks in passes])
+    shares = []
+    for wanted in lacking:
+        sizes = []
+        for index, asked in wanted:
+            question = questions[index]
+            length = sum(len(question[name]) for name in ("instruction", "input", "reference"))
+            sizes.append((1 + length) * sum(cell.setting.num_beams for cell, _ in asked))
+        part = batches.share(sizes, count=ranks.count())[ranks.rank()]
+        shares.append([wanted[n] for n in sorted(part)])
+    return shares
+
+
+def _lacking(tasks: Sequence[_Task], questions: Sequence[Mapping[str, Any]]) -> Wanted:
+    """Return the answers that the runs do not hold, question by question."""
+    done = {task.cell.name: task.run.done() for task in tasks}
+    wanted = [
+        (
+            index,
+            [
+                (task.cell, repeat)
+                for task in tasks
+                for repeat in range(task.cell.repeats)
+                if (question["id"], repeat) not in done[task.cell.name]
+            ],
+        )
+        for index, question in enumerate(questions)
+    ]
+    return [(index, asked) for index, asked in wanted if asked]
+
+
+def _expect(shares: Sequence[Wanted], *, pace: Pace, bar: Bar) -> None:
+    """Let pace and bar know what this process is to answer."""
+    for wanted in shares:
+        pace.missing |= Counter(cell for _, asked in wanted for cell, _ in asked)
+    bar.total = bar.n + sum(pace.missing.values())
     bar.refresh()
+
+
+def _jobs(
+    wanted: Wanted, questions: Sequence[Mapping[str, Any]], *, decoder: Decoder
+) -> Iterator[Job]:
+    """Yield a job for each answer. Encoding a prompt loads the model."""
+    for index, asked in wanted:
+        prompt_ids = decoder.encode(questions[index])
+        for cell, repeat in asked:
+            yield Job(
+                question=questions[index]["id"],
+                prompt_ids=prompt_ids,
+                cell=cell.name,
+                setting=cell.setting,
+                repeat=repeat,
+            )
 
 
 def _answer(
     tasks: Sequence[_Task],
+    wanted: Wanted,
     questions: Sequence[Mapping[str, Any]],
     *,
     decoder: Decoder,
     pace: Pace,
     bar: Bar,
 ) -> None:
-    """Decode what is missing in the runs of one pass; append each answer, then each session."""
-    jobs = list(_missing(tasks, questions, decoder=decoder))
+    """Decode what is wanted of one pass; append each answer to its run, then each session."""
+    jobs = list(_jobs(wanted, questions, decoder=decoder))
     if not jobs:
         return
     by_cell = {task.cell.name: task for task in tasks}
@@ -196,6 +301,8 @@ def _answer(
                     "wall_s": round(task.wall_s, 3),
                     **decoder.facts(),
                     "device": decoder.device,
+                    "rank": ranks.rank(),
+                    "processes": ranks.count(),
                     "started": machine["time"],
                     "environment": machine,
                 }
@@ -217,30 +324,6 @@ def _measure(
         run.add_check("identity", decoder.identity(questions))
 
 
-def _missing(
-    tasks: Sequence[_Task], questions: Sequence[Mapping[str, Any]], *, decoder: Decoder
-) -> Iterator[Job]:
-    """Yield a job for each answer that the runs do not hold, question by question."""
-    done = {task.cell.name: task.run.done() for task in tasks}
-    for question in questions:
-        wanted = [
-            (task.cell, repeat)
-            for task in tasks
-            for repeat in range(task.cell.repeats)
-            if (question["id"], repeat) not in done[task.cell.name]
-        ]
-        # Encoding loads the model: not where every answer is there.
-        prompt_ids = decoder.encode(question) if wanted else ()
-        for cell, repeat in wanted:
-            yield Job(
-                question=question["id"],
-                prompt_ids=prompt_ids,
-                cell=cell.name,
-                setting=cell.setting,
-                repeat=repeat,
-            )
-
-
 def _line(finished: Finished, *, text: str) -> dict[str, Any]:
     """Return an answer as it is recorded. White space alone is an empty answer, and an answer."""
     return {
@@ -255,14 +338,16 @@ def _line(finished: Finished, *, text: str) -> dict[str, Any]:
 
 
 def _summary(model_key: str, tasks: Sequence[_Task]) -> dict[str, Any]:
-    new_tokens = sum(task.new_tokens for task in tasks)
-    wall_s = sum(task.wall_s for task in tasks)
+    added = [(task.answers, task.new_tokens, task.wall_s) for task in tasks]
+    everyones = ranks.gather([sum(part) for part in zip(*added, strict=True)])
+    answers, new_tokens, wall_s = zip(*everyones, strict=True)
+    tokens, slowest_s = sum(new_tokens), max(wall_s)
     return {
         "model": model_key,
-        "answers": sum(task.answers for task in tasks),
-        "new_tokens": new_tokens,
-        "wall_s": round(wall_s, 2),
-        "tokens_per_s": round(new_tokens / wall_s, 1) if new_tokens else None,
+        "answers": sum(answers),
+        "new_tokens": tokens,
+        "wall_s": round(slowest_s, 2),
+        "tokens_per_s": round(tokens / slowest_s, 1) if tokens else None,
         "counts": dict(Counter(row["status"] for task in tasks for row in task.run.answers())),
     }
 

@@ -5,6 +5,8 @@ A run is one cell of the sweep for one model; the fingerprint of what was asked 
     request.json      what was asked, written first
     answers.jsonl     one line per answer, appended as it is finished
     sessions.jsonl    one line per process that added answers: seconds, tokens, peak GiB, machine
+    answers.1.jsonl   the same of the processes that were launched beside the first, until they
+    sessions.1.jsonl  are brought together
     likelihood.jsonl  how surprising the model finds each reference; greedy and base runs only
     checks.json       what slots and merging change; greedy and base runs only
     scores.parquet    one row per answer
@@ -29,6 +31,7 @@ from .config import fingerprint
 from .files import (
     RecordError,
     append_line,
+    as_line,
     drop_damaged_lines,
     mismatched,
     read_json,
@@ -53,6 +56,8 @@ class Run:
     """One run's folder. Holds no state: every method reads or writes the files."""
 
     folder: Path
+    part: int = 0
+    """Which of the processes that were launched together writes here; the first, 0, reads too."""
 
     @property
     def id(self) -> str:
@@ -94,7 +99,7 @@ class Run:
             RecordError: If the run is sealed: a finished run is never changed.
         """
         self._refuse_sealed()
-        append_line(self.folder / ANSWERS, answer)
+        append_line(self.folder / self._name(ANSWERS), answer)
 
     def done(self) -> set[tuple[str, int]]:
         """Return the (question id, repeat) pairs that are answered."""
@@ -102,7 +107,25 @@ class Run:
 
     def append_session(self, session: Mapping[str, Any]) -> None:
         """Record what one process took to add its answers."""
-        append_line(self.folder / SESSIONS, session)
+        append_line(self.folder / self._name(SESSIONS), session)
+
+    def _name(self, name: str) -> str:
+        return name.replace(".", f".{self.part}.") if self.part else name
+
+    def gather(self) -> None:
+        """Bring together what processes wrote side by side. None of them may be at work.
+
+        A kill on the way costs nothing: a line that is in both places is one line.
+        """
+        for name in (ANSWERS, SESSIONS):
+            parts = sorted(self.folder.glob(name.replace(".", ".[0-9]*.")))
+            if not parts:
+                continue
+            paths = [self.folder / name, *parts]
+            rows = {as_line(row): row for path in paths for row in read_lines(path, cure=CURE)}
+            write_lines(self.folder / name, rows.values())
+            for path in parts:
+                path.unlink()
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return the record of every process that added answers."""
@@ -223,6 +246,7 @@ class Run:
             lost = 0 if path.name == LIKELIHOOD else drop_damaged_lines(path)
             if lost:
                 told.append(f"{path} had {lost} damaged lines: they are left out")
+        self.gather()
         answers, first = self.answers(), {}
         for row in answers:
             first.setdefault((row["id"], row["repeat"]), row)

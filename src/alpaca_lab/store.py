@@ -144,6 +144,12 @@ class Record:
         place = self.folder / f".{what}-{name}.lock"
         return locks.held(place, f"{what} {name} in {self.folder}")
 
+    def wait_for(self, what: str, names: str) -> None:
+        """Wait until nobody does a thing here any more, under any of the names of a pattern."""
+        for place in sorted(self.folder.glob(f".{what}-{names}.lock")):
+            with locks.held(place, f"{what} in {self.folder}"):
+                pass
+
     def at_work(self) -> list[str]:
         """Return who works in this record now, as a message names them."""
         holders = (locks.holder(path) for path in sorted(self.folder.glob(".*-*.lock")))
