@@ -54,13 +54,13 @@ def train(
     Returns:
         The manifest that the stage left, and what was watched under "breakdown".
     """
-    from alpaca_lab import finetune, profiles, study
+    from alpaca_lab import finetune, profiles, ranks, study
     from alpaca_lab.store import Record
 
     spec = profiles.configure("full", models=f"{key}={model}", data=data, changes=changes)
     finetune.OUTPUTS = folder / "outputs"
     record = Record(folder / "results")
-    study.prepare(spec, record=record)
+    ranks.agree(lambda: study.prepare(spec, record=record).manifest())
     watching = watch(**watched) if watched else None
     manifest = finetune.finetune(spec, key, record=record)
     return {**manifest, "breakdown": watching.result if watching else None}

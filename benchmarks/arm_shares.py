@@ -1,0 +1,117 @@
+"""All cells of a study decoded for fewer and fewer questions: what one GPU of several has of it.
+
+Prompts and the lengths of answers are arm_generate.py's. Prints one RESULT line of JSON.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from arm_generate import LONGEST, NEVER, load, rows_of
+
+from alpaca_lab import beams, environment, fitting, hardware, slots
+from alpaca_lab.checkpoints import read_shape
+from alpaca_lab.jobs import Job
+from alpaca_lab.profiles import MODELS, PROFILES
+from alpaca_lab.sweep import Cell, cells, untuned
+
+Rows = Sequence[tuple[tuple[int, ...], int]]
+
+
+def jobs_of(rows: Rows, asked: Sequence[Cell]) -> list[Job]:
+    """Return every answer that a study asks for, question by question."""
+    return [
+        Job(
+            question=str(n),
+            prompt_ids=prompt,
+            cell=cell.name,
+            setting=replace(cell.setting, max_new_tokens=length),
+            repeat=repeat,
+        )
+        for n, (prompt, length) in enumerate(rows)
+        for cell in asked
+        for repeat in range(cell.repeats)
+    ]
+
+
+def decode(engine: Any, jobs: Sequence[Job]) -> int:
+    """Decode one pass; return its new tokens."""
+    if jobs[0].setting.num_beams > 1:
+        found = beams.run(engine, jobs, eos_token_id=NEVER)
+    else:
+        found = slots.run(engine, jobs, eos_token_id=NEVER, seed=0)
+    return sum(finished.n_new_tokens for finished in found)
+
+
+def timed(engine: Any, rows: Rows, passes: Sequence[Sequence[Cell]]) -> dict[str, Any]:
+    """Decode every pass of a study over some questions; return what that took."""
+    seconds, tokens = [], []
+    for asked in passes:
+        jobs = jobs_of(rows, asked)
+        small = [replace(job, setting=replace(job.setting, max_new_tokens=2)) for job in jobs[:18]]
+        decode(engine, small)  # captures its steps, which a study does once for each pass
+        began = perf_counter()
+        tokens.append(decode(engine, jobs))
+        seconds.append(perf_counter() - began)
+    return {
+        "questions": len(rows),
+        "passes": [asked[0].name for asked in passes],
+        "seconds": seconds,
+        "new_tokens": tokens,
+    }
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Load, warm up, decode every share, and return the RESULT."""
+    from alpaca_lab.engine.engine import Engine
+
+    spec = replace(
+        MODELS[options.key], source=str(Path(options.model).resolve()), revision=None, mirror=None
+    )
+    study = replace(PROFILES["full"], gpu_gib=options.cap)
+    hardware.claim_device(options.cap)
+    model, tokenizer, paid = load(spec)
+    shares = [int(n) for n in options.shares.split(",")]
+    rows = rows_of(Path(options.data), tokenizer, questions=max(shares))
+    plan = fitting.decode_plan(
+        study,
+        read_shape(Path(options.model)),
+        longest=max(len(prompt) for prompt, _ in rows) + LONGEST,
+        memory_gib=hardware.memory_gib(options.cap),
+    )
+    engine = Engine(model, rows=plan.slots, columns=plan.columns)
+    everything = [*cells(study), untuned(study)]
+    one_pass = [cell for cell in everything if cell.setting.num_beams == 1]
+    passes = [one_pass, *([cell] for cell in everything if cell not in one_pass)]
+    found = [timed(engine, rows[:n], passes) for n in shares]
+    gpu = environment.gpu()
+    return {
+        **vars(options),
+        **paid,
+        "warm_up_s": engine.warm_up_s / len(shares),
+        "slots": plan.slots,
+        "columns": plan.columns,
+        "peak_gib": hardware.peak_gib(),
+        "shares": found,
+        "gpu": gpu["name"] if gpu else None,
+    }
+
+
+def main() -> None:
+    """Read the command line, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--key", required=True, help="model by name, such as phi-2")
+    parser.add_argument("--model", required=True, help="its checkpoint folder")
+    parser.add_argument("--data", required=True, help="JSONL of instruction, input, output")
+    parser.add_argument("--cap", type=float, default=24.0, help="GiB this process may take")
+    parser.add_argument("--shares", default="500,250,63,8", help="questions, comma-separated")
+    options = parser.parse_args()
+    print("RESULT", json.dumps(run(options)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
