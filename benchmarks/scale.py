@@ -71,8 +71,10 @@ def command_of(arm: str, *, model: str, plan: Plan) -> list[str]:
     sizes = {"cap": plan.cap_gib, "warm": plan.warm, "steps": plan.steps}
     if arm != TOGETHER:
         return python(script, *words, **place, **sizes)
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file",
-                str(ROOT / "launch" / "gpus_2.yaml"), "--num_processes", f"{plan.gpus}"]  # fmt: skip
+    launcher = [
+        sys.executable, "-m", "accelerate.commands.launch",
+        "--config_file", str(ROOT / "launch" / "gpus_2.yaml"), "--num_processes", f"{plan.gpus}",
+    ]  # fmt: skip
     return [*launcher, *python(script, *words, **place, **sizes, gpus=plan.gpus)[1:]]
 
 

@@ -88,12 +88,12 @@ def generate(
         Bar(total=0, desc=title, unit="answer", bar_format=BAR) as bar,
     ):
         measuring = {"questions": questions, "study": study, "record": record, "bar": bar}
-        first = _agreed(lambda: _checked(greedy, tuned_request, decoder=tuned, **measuring))
+        first = _agreed(_checked, greedy, tuned_request, decoder=tuned, **measuring)
         if not first.merged:
             tuned.unmerge()
         request = ranks.agree(lambda: first.run.request())
-        tasks = [first, *(_agreed(lambda: _task(cell, request, record=record)) for cell in others)]
-        base = _agreed(lambda: _task(untuned(study), base_request, record=record))
+        tasks = [first, *(_agreed(_task, cell, request, record=record) for cell in others)]
+        base = _agreed(_task, untuned(study), base_request, record=record)
         one_pass = [task for task in tasks if task.cell.setting.num_beams == 1]
         passes = [one_pass, *([task] for task in tasks if task not in one_pass)]
         pace.missing = {task.cell: 0 for task in (*tasks, base)}
@@ -106,7 +106,7 @@ def generate(
             _measure(first.run, questions, decoder=tuned, bar=bar)
         del tuned  # so that one model at a time is in memory
         plain = open_decoder(spec, None, study)
-        base = _agreed(lambda: _checked(untuned(study), base_request, decoder=plain, **measuring))
+        base = _agreed(_checked, untuned(study), base_request, decoder=plain, **measuring)
         if not base.merged:
             plain.unmerge()
         shares = _deal([[base]], questions)
@@ -155,9 +155,9 @@ class _Task:
     wall_s: float = 0.0
 
 
-def _agreed(make: Callable[[], _Task]) -> _Task:
+def _agreed(make: Callable[..., _Task], *asked: Any, **choices: Any) -> _Task:
     """Return the task that the first process makes, with a file for the answers of this one."""
-    task = ranks.agree(make)
+    task = ranks.agree(lambda: make(*asked, **choices))
     return replace(task, run=replace(task.run, part=ranks.rank()))
 
 
