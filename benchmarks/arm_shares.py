@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="its checkpoint folder")
     parser.add_argument("--data", required=True, help="JSONL of instruction, input, output")
     parser.add_argument("--cap", type=float, default=24.0, help="GiB this process may take")
-    parser.add_argument("--shares", default="500,250,63,8", help="questions, comma-separated")
+    parser.add_argument("--shares", default="250,63,8", help="questions, comma-separated")
     options = parser.parse_args()
     print("RESULT", json.dumps(run(options)), flush=True)
 
