@@ -79,6 +79,7 @@ def main() -> None:
     found = run(options)
     if ranks.is_main():
         print("RESULT", json.dumps(found), flush=True)
+    ranks.leave()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pandas as pd
 
 ROOT = Path(__file__).parents[1]
 SMALL = (
-    "--only", "tiny-llama", "--set", "train.max_steps=4", "--set", "train.evaluations=2",
+    "--models", "tiny-llama", "--set", "train.max_steps=4", "--set", "train.evaluations=2",
     "--set", "questions=6", "--set", "temperatures=(0.001, 1.0)", "--set", "beams=(2,)",
     "--set", "top_ks=(4,)", "--set", "max_new_tokens=16", "--set", "slots=5",
 )  # fmt: skip
@@ -84,6 +84,11 @@ class Copy:
             path.parent.name: sorted(path.read_bytes().splitlines())
             for path in sorted(self.record.glob("runs/*/answers.jsonl"))
         }
+
+    def sessions(self):
+        """Return what each process noted of each run that it added answers to."""
+        paths = self.record.glob("runs/*/sessions.jsonl")
+        return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
     def answered(self):
         """Return how many answers stand in files of any process."""

@@ -170,6 +170,7 @@ def finetune(
             f"{manifest['trainable_parameters']:,} parameters, best validation loss "
             f"{manifest['best_validation_loss']:.3f}, adapter in {manifest['adapter']['folder']}"
         )
+    ranks.leave()
 
 
 @app.command()
@@ -190,6 +191,7 @@ def generate(
     chosen, record = _prepared(spec, profile, models, data, name, changes)
     for model in _only(chosen, only).models:
         stage.generate(chosen, model.key, record=record)
+    ranks.leave()
 
 
 @app.command()

@@ -82,6 +82,17 @@ def join(expected: int | None, *, gpu: bool) -> None:
     )
 
 
+def leave() -> None:
+    """Leave the launch, when all are done: a process that just ended would now and then be aborted
+    with the threads that still listen to the others."""
+    if count() == 1:
+        return
+    from accelerate import PartialState
+
+    wait()
+    PartialState().destroy_process_group()
+
+
 def require_one(what: str) -> None:
     """Refuse a stage that one process does, when several were launched.
 

@@ -1,0 +1,217 @@
+"""Several processes, as accelerate starts them: they learn and answer what one process does."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+
+from alpaca_lab import batches, ranks, report_pages, runs, score
+from alpaca_lab.config import SettingError, study_from_dict
+from alpaca_lab.files import append_line
+from alpaca_lab.runs import Run
+from alpaca_lab.store import Record
+from alpaca_lab.table_files import from_csv
+from alpaca_lab.tables import load
+from launches import SMALL, Copy
+
+PLAIN = (*SMALL, "--set", "train.loader=plain")
+
+
+def test_without_a_launcher_one_process_is_a_launch_of_one(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert (ranks.rank(), ranks.count(), ranks.is_main()) == (0, 1, True)
+    assert ranks.agree(lambda: "said") == "said"
+    assert ranks.gather("said") == ["said"]
+
+
+def test_fewer_processes_than_asked_for_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")  # what accelerate launch --cpu --num_processes 2 starts
+    with pytest.raises(SettingError, match="--world-size 2, but this launch has 1"):
+        ranks.join(2, gpu=True)
+
+
+@pytest.mark.parametrize(("seen", "taken"), [(None, "0"), ("2,3", "2"), ("", ""), ("1", "1")])
+def test_one_process_takes_one_of_the_gpus_that_it_sees(monkeypatch, seen, taken):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen or "")
+    if seen is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    ranks.join(1, gpu=True)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == taken
+
+
+@pytest.mark.parametrize("stage", ["score", "run", "report"])
+def test_what_one_process_does_refuses_to_be_launched_several_times(tmp_path, stage):
+    copy = Copy(tmp_path)
+    command = copy.command(stage, processes=1)[:-2]
+    environment = os.environ | {"WORLD_SIZE": "2", "RANK": "0", "PYTHONPATH": str(tmp_path / "src")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {stage} runs in one process")
+
+
+def test_every_process_gets_the_longest_of_what_is_left_and_all_is_dealt():
+    """Worked by hand: 9 and 8 open the parts, 7 joins 8's rival ... 9+4+2 and 8+7."""
+    assert batches.share([2, 7, 9, 4, 8], count=2) == [[2, 3, 0], [4, 1]]
+    parts = batches.share([5, 5], count=4)
+    assert sorted(i for part in parts for i in part) == [0, 1] and len(parts) == 4
+
+
+def test_parts_that_were_written_side_by_side_become_one_file_and_nothing_twice(tmp_path):
+    run = Run(tmp_path)
+    rows = [{"id": f"q{n}", "repeat": 0} for n in range(4)]
+    for part, row in zip((0, 1, 2, 1), rows, strict=True):
+        Run(tmp_path, part=part).append(row)
+    Run(tmp_path, part=1).append_session({"answers": 2})
+    append_line(tmp_path / runs.ANSWERS, rows[1])  # a kill came between writing and deleting
+    run.gather()
+    assert sorted(row["id"] for row in run.answers()) == ["q0", "q1", "q2", "q3"]
+    assert run.sessions() == [{"answers": 2}]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [runs.ANSWERS, runs.SESSIONS]
+
+
+def test_a_line_cut_short_by_a_kill_costs_that_line_and_no_other(tmp_path):
+    for part in (0, 1):
+        Run(tmp_path, part=part).append({"id": f"q{part}", "repeat": 0})
+    path = tmp_path / "answers.1.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"id": "q2", "rep')
+    Run(tmp_path).mend()
+    assert [row["id"] for row in Run(tmp_path).answers()] == ["q0", "q1"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A small study, finetuned and decoded by one process."""
+    copy = Copy(tmp_path_factory.mktemp("alone"))
+    for stage in ("finetune", "generate"):
+        status, printed = copy.run(stage, *PLAIN)
+        assert status == 0, printed[-3000:]
+    return copy
+
+
+def without_runs(folder, *, of):
+    copy = Copy(folder, of=of)
+    for path in copy.record.glob("runs/*"):
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+    return copy
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("processes", "loader"), [(4, "plain"), (2, "unsloth")])
+def test_processes_take_the_steps_that_one_takes(alone, tmp_path, processes, loader):
+    copy = Copy(tmp_path)
+    changes = (*SMALL, "--set", f"train.loader={loader}")
+    status, printed = copy.run("finetune", *changes, processes=processes)
+    assert status == 0, printed[-3000:]
+    (losses, manifest), (expected, single) = copy.losses(), alone.losses()
+    assert (manifest["processes"], single["processes"]) == (processes, 1)
+    assert manifest["order_sha256"] == single["order_sha256"]
+    assert losses["tokens"].equals(expected["tokens"])
+    assert losses["loss"].to_numpy() == pytest.approx(expected["loss"].to_numpy(), rel=1e-5)
+    assert not (copy.folder / manifest["adapter"]["folder"]).parent.joinpath("checkpoints").exists()
+
+
+@pytest.mark.model
+def test_processes_give_the_answers_that_one_gives_to_the_byte(alone, tmp_path):
+    copy = without_runs(tmp_path, of=alone)
+    status, printed = copy.run("generate", *PLAIN, processes=4)
+    assert status == 0, printed[-3000:]
+    assert copy.answers() == alone.answers()
+    assert {session["processes"] for session in copy.sessions()} == {4}
+    assert {session["rank"] for session in copy.sessions()} == {0, 1, 2, 3}
+    assert not list(copy.record.glob("runs/*/*.[0-9]*.jsonl"))
+
+
+@pytest.mark.model
+def test_tables_of_a_study_that_processes_shared_are_those_of_one_process(alone, tmp_path):
+    copy, tables = Copy(tmp_path), {}
+    for stage in ("finetune", "generate"):
+        status, printed = copy.run(stage, *PLAIN, processes=2)
+        assert status == 0, printed[-3000:]
+    for one in (alone, copy):
+        record = Record(one.record)
+        score.score(study_from_dict(record.index()["spec"]), record=record)
+        tables[one] = report_pages.all_texts(record, load(record))
+    assert {"main", "temperature", "num_beams", "top_k"} <= set(tables[alone])
+    assert set(tables[copy]) == set(tables[alone])
+    for name, expected in tables[alone].items():
+        left, right = comparable(tables[copy][name]), comparable(expected)
+        pd.testing.assert_frame_equal(left, right, rtol=1e-4, atol=1e-4, obj=name)
+
+
+def comparable(text):
+    """Return a table without what names its runs, for an adapter differs in its last bits, and
+    without what they took."""
+    took = ["run", "baseline", "wall_s", "tokens_per_s", "tok_s", "seconds", "processes"]
+    return from_csv(text).drop(columns=took, errors="ignore")
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_loses_only_its_unfinished_rows_and_any_number_resumes(
+    alone, tmp_path, rank
+):
+    copy = without_runs(tmp_path, of=alone)
+    process = copy.start("generate", *PLAIN, processes=2)
+    deadline = time.monotonic() + 120
+    while copy.answered() < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    victim = workers(process.pid)[rank]
+    os.kill(victim, signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    before = copy.answered()
+    assert before >= 5
+    expected = sum(map(len, alone.answers().values()))
+    assert before < expected
+    status, printed = copy.run("generate", *PLAIN, processes=1 if rank else 4)
+    assert status == 0, printed[-3000:]
+    assert copy.answers() == alone.answers()
+    resumed = sum(part["answers"] for part in copy.sessions() if part["processes"] != 2)
+    assert resumed <= expected - before  # what was there was not decoded again
+
+
+def workers(launcher):
+    """Return the processes that a launcher started, by their rank."""
+    found = {}
+    for path in os.listdir("/proc"):
+        if not path.isdigit():
+            continue
+        try:
+            with open(f"/proc/{path}/stat") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
+            with open(f"/proc/{path}/environ", "rb") as file:
+                values = dict(
+                    part.split(b"=", 1) for part in file.read().split(b"\0") if b"=" in part
+                )
+        except (OSError, ValueError):
+            continue
+        if parent == launcher and b"RANK" in values:
+            found[int(values[b"RANK"])] = int(path)
+    return found
+
+
+@pytest.mark.model
+def test_a_finetune_whose_process_was_killed_resumes_with_another_number_to_the_same_losses(
+    alone, tmp_path
+):
+    copy = Copy(tmp_path)
+    longer = (*PLAIN, "--set", "resources.checkpoints=4")
+    process = copy.start("finetune", *longer, processes=2)
+    deadline = time.monotonic() + 120
+    while not list(copy.folder.glob("outputs/*/checkpoints/*/SHA256SUMS")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(workers(process.pid)[1], signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    status, printed = copy.run("finetune", *longer, processes=1)
+    assert status == 0, printed[-3000:]
+    losses, expected = copy.losses()[0], alone.losses()[0]
+    assert losses["loss"].to_numpy() == pytest.approx(expected["loss"].to_numpy(), rel=1e-5)
