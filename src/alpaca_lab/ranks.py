@@ -83,8 +83,10 @@ def join(expected: int | None, *, gpu: bool) -> None:
 
 
 def leave() -> None:
-    """Leave the launch, when all are done: a process that just ended would now and then be aborted
-    with the threads that still listen to the others."""
+    """Leave the launch, when all are done.
+
+    A process that just ended would now and then be aborted by its threads, which still listen.
+    """
     if count() == 1:
         return
     from accelerate import PartialState
