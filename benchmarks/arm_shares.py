@@ -97,6 +97,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "columns": plan.columns,
         "peak_gib": hardware.peak_gib(),
         "shares": found,
+        "tok_s": sum(found[0]["new_tokens"]) / sum(found[0]["seconds"]),
         "gpu": gpu["name"] if gpu else None,
     }
 

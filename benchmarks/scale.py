@@ -18,15 +18,14 @@ from arms_in_turn import python
 from alpaca_lab import scale_out
 from alpaca_lab.arms import RATE
 from alpaca_lab.config import ROOT, require
-from alpaca_lab.scale_out import SHARES
+from alpaca_lab.scale_out import DECODE, SHARES, TOGETHER, WHOLE, share_arm
 
-WHOLE, TOGETHER = "finetune", "finetune-together"
 SCRIPTS: dict[str, tuple[str, ...]] = {
     RATE: ("matrix_rate.py",),
     WHOLE: ("arm_scale.py",),
     TOGETHER: ("arm_scale.py",),
-    **{f"finetune-share-{n}": ("arm_scale.py", "--rows", f"{128 // n}") for n in SHARES},
-    "decode": ("arm_shares.py",),
+    **{share_arm(n): ("arm_scale.py", "--rows", f"{128 // n}") for n in SHARES},
+    DECODE: ("arm_shares.py",),
 }  # fmt: skip
 """By arm: a script beside this one, and the arguments that make it that arm."""
 
@@ -66,7 +65,7 @@ def command_of(arm: str, *, model: str, plan: Plan) -> list[str]:
     if arm == RATE:
         return python(script)
     place = {"key": model, "model": plan.checkpoints / model, "data": plan.data}
-    if arm == "decode":
+    if arm == DECODE:
         return python(script, *words, **place, cap=plan.cap_gib)
     sizes = {"cap": plan.cap_gib, "warm": plan.warm, "steps": plan.steps}
     if arm != TOGETHER:
