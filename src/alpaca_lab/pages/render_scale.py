@@ -65,7 +65,7 @@ def page(
 
 ASSUMED = (
     "A GPU of n has an n-th of a step's rows and of the questions. That share was timed on one "
-    "GPU: a step of 16 and of 2 rows, and 63 and 8 questions; 250 questions stand for half a study.",
+    "GPU: a step of 16 and of 2 rows, 63 and 8 questions; 250 questions stand for half a study.",
     "Adding up a gradient was timed between the GPUs of one machine. For more it is scaled by "
     "2 (n - 1) / n, as around a ring whose every link is as fast: between machines links are "
     "slower. At 100 Gb/s, the 160 MB of LLaMA-2-7B's adapter take about 25 ms a step more.",
