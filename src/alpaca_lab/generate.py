@@ -102,8 +102,7 @@ def generate(
         _expect(shares, pace=pace, bar=bar)
         for group, share in zip(passes, shares[:-1], strict=True):
             _answer(group, share, questions, decoder=tuned, pace=pace, bar=bar)
-        if ranks.is_main():
-            _measure(first.run, questions, decoder=tuned, bar=bar)
+        _measure(first.run, questions, decoder=tuned, bar=bar)
         del tuned  # so that one model at a time is in memory
         plain = open_decoder(spec, None, study)
         base = _agreed(_checked, untuned(study), base_request, decoder=plain, **measuring)
@@ -112,18 +111,12 @@ def generate(
         shares = _deal([[base]], questions)
         _expect(shares, pace=pace, bar=bar)
         _answer([base], shares[0], questions, decoder=plain, pace=pace, bar=bar)
-        if ranks.is_main():
-            _measure(base.run, questions, decoder=plain, bar=bar)
+        _measure(base.run, questions, decoder=plain, bar=bar)
         everything = [*tasks, base]
         ranks.wait()
-        if ranks.is_main():
-            for task in everything:
-                task.run.gather()
+        ranks.agree(lambda: _enter(everything, model_key, record=record, study=study))
         summary = _summary(model_key, everything)
         bar.set_postfix_str(pace.ended(summary["tokens_per_s"]))
-        if ranks.is_main():
-            ids = {task.cell.name: task.run.id for task in everything}
-            record.add_runs(model_key, ids, spec=as_dict(study))
     return summary
 
 
@@ -313,7 +306,7 @@ def _measure(
     run: Run, questions: Sequence[Mapping[str, Any]], *, decoder: Decoder, bar: Bar
 ) -> None:
     """Record beside the greedy answers, once, what else is to be known of the same model."""
-    if run.is_sealed:
+    if run.is_sealed or not ranks.is_main():
         return
     known = run.likelihood()
     if known is None or len(known) < len(questions):
@@ -322,6 +315,14 @@ def _measure(
     if "identity" not in run.checks():
         bar.set_postfix_str("the same answers with fewer slots")
         run.add_check("identity", decoder.identity(questions))
+
+
+def _enter(tasks: Sequence[_Task], model_key: str, *, record: Record, study: StudySpec) -> None:
+    """Bring together what all processes answered, and enter the runs in the record."""
+    for task in tasks:
+        task.run.gather()
+    ids = {task.cell.name: task.run.id for task in tasks}
+    record.add_runs(model_key, ids, spec=as_dict(study))
 
 
 def _line(finished: Finished, *, text: str) -> dict[str, Any]:
