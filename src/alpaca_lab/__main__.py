@@ -8,7 +8,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -357,18 +357,24 @@ def main() -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:
             print("stopped; run the same command again to go on from here", file=sys.stderr)
+        if ranks.count() > 1:
+            _end_at_once(end.code or 0)
         raise
     except Exception as error:
         end = ending(error)
         if end is None:
             raise
         print(f"error: {end[0]}", file=sys.stderr)
-        if end[1] == DEVICE_LOST:
-            # Nothing is to be freed any more: where the GPU failed, that aborts the process.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(DEVICE_LOST)
+        if end[1] == DEVICE_LOST or ranks.count() > 1:
+            _end_at_once(end[1])
         sys.exit(end[1])
+
+
+def _end_at_once(status: int) -> NoReturn:
+    """End with nothing freed: that aborts a process whose GPU failed, or whom others listen to."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,18 @@ launch of one: each function here then does the obvious, and needs no torch.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .config import SettingError, require
+from .endings import OneSentence, is_device_lost, is_out_of_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -20,6 +25,10 @@ PATIENCE = timedelta(days=7)
 the others when one has died."""
 SHARED_S = 60.0
 """A file that another machine wrote may take so long to be seen on a shared drive."""
+
+
+class LaunchError(OneSentence, RuntimeError):
+    """Another process of this launch has ended before its time."""
 
 
 def rank() -> int:
@@ -114,7 +123,8 @@ def agree(make: Callable[[], T]) -> T:
     from accelerate.utils import broadcast_object_list
 
     box: list[Any] = [make() if is_main() else None]
-    broadcast_object_list(box)
+    with _speaking():
+        broadcast_object_list(box)
     return box[0]
 
 
@@ -124,12 +134,37 @@ def gather(value: T) -> list[T]:
         return [value]
     from accelerate.utils import gather_object
 
-    return gather_object([value])
+    with _speaking():
+        return gather_object([value])
+
+
+def add_up(tensor: "Tensor") -> "Tensor":
+    """Return the sum of every process's tensor, of any shape that they share."""
+    if count() == 1:
+        return tensor
+    from accelerate.utils import reduce
+
+    with _speaking():
+        return reduce(tensor, "sum")
 
 
 def wait() -> None:
     """Wait until all processes have come here."""
     gather(None)
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    """Say in one sentence what torch says in thirty lines, when nobody answers any more."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error) or is_device_lost(error):
+            raise
+        raise LaunchError(
+            f"rank {rank()} lost the other processes of its launch ({str(error)[:80]}): one of "
+            "them ended, and says why; launch again, it goes on where it was"
+        ) from None
 
 
 def require_shared(folder: Path) -> None:

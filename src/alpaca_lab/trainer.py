@@ -119,7 +119,7 @@ class StepTrainer(SFTTrainer):
         passes = loss.new_tensor(self.facts["passes"])
         parts = [*(weight.grad for weight in weights), loss, passes]
         # In one piece: over a network, each message costs.
-        total = self.accelerator.reduce(torch.cat([part.flatten() for part in parts]), "sum")
+        total = ranks.add_up(torch.cat([part.flatten() for part in parts]))
         for part, found in zip(parts, total.split([part.numel() for part in parts]), strict=True):
             part.copy_(found.view_as(part))
         self.facts["passes"] = int(passes)
