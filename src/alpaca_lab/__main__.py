@@ -14,6 +14,7 @@ import typer
 
 from . import preflight as checks
 from . import profiles, ranks, study
+from .chat.command import chat
 from .config import SettingError, StudySpec, study_from_dict
 from .endings import DEVICE_LOST, ending
 from .files import read_json
@@ -290,6 +291,7 @@ def original(
 
 app.command()(rate)
 app.command()(judge)
+app.command()(chat)
 
 
 @app.command()

@@ -54,6 +54,8 @@ class Step:
 
 
 Watch = Callable[[Step], None]
+Heard = Callable[[Job, int], None]
+"""Told each token of each answer as it lands, in its answer's order, EOS included."""
 
 
 def finish(job: Job, ids: Sequence[int], *, eos_token_id: int) -> Finished:

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .config import require
-from .jobs import Finished, Job, Step, Watch, finish, name_of, refuse_misfits, undefined
+from .jobs import Finished, Heard, Job, Step, Watch, finish, name_of, refuse_misfits, undefined
 from .sampling import UNDEFINED, row_key
 from .texts import Text
 
@@ -99,8 +99,11 @@ def run(
     seed: int,
     slots: int | None = None,
     watch: Watch | None = None,
+    heard: Heard | None = None,
 ) -> Iterator[Finished]:
     """Decode every job as `decode` does, in an engine that outlives the call.
+
+    What `watch` or `heard` raises ends the call; the engine serves the next one.
 
     Args:
         engine: The engine.
@@ -109,6 +112,7 @@ def run(
         seed: Seeds the noise.
         slots: Answers side by side, at most the engine's rows; None: as many.
         watch: Called after each step.
+        heard: Called with each token when the host has read it, before its answer is yielded.
     """
     refuse_misfits(jobs, limit=engine.limit, columns=engine.columns.count - 1)
     for job in jobs:
@@ -118,7 +122,7 @@ def run(
         engine.reset()
         slots = min(slots or engine.rows, engine.rows)
         loop = _Loop(engine, jobs, slots=slots, eos_token_id=eos_token_id, seed=seed)
-        yield from loop.answers(watch)
+        yield from loop.answers(watch, heard)
 
 
 @dataclass
@@ -197,7 +201,7 @@ class _Loop:
         self.sequences = list(range(engine.sequences - 1, engine.rows - 1, -1))
         """Rows of the table that no prompt has; the first ones are the slots' own."""
 
-    def answers(self, watch: Watch | None) -> Iterator[Finished]:
+    def answers(self, watch: Watch | None, heard: Heard | None) -> Iterator[Finished]:
         """Step until every job is answered."""
         flying: deque[_Flight] = deque()
         while True:
@@ -211,7 +215,7 @@ class _Loop:
             if not flying:
                 return
             while len(flying) > (self.engine.ahead if filled else 0):
-                yield from self._land(flying.popleft())
+                yield from self._land(flying.popleft(), heard)
 
     def _seat(self) -> None:
         """Give free slots to the first jobs whose prompts are read."""
@@ -305,7 +309,7 @@ class _Loop:
         self.draws[drawing] = index + 1 < self.budget[drawing]
         return _Flight(drawing, [self.seats[slot] for slot in drawing], index, read)
 
-    def _land(self, flight: _Flight) -> Iterator[Finished]:
+    def _land(self, flight: _Flight, heard: Heard | None) -> Iterator[Finished]:
         """Read what was drawn; free the slots of the answers that have ended."""
         [tokens] = flight.read()
         # Those that ended, or had to leave, before this step's tokens were read are not heeded.
@@ -319,6 +323,9 @@ class _Loop:
             raise FloatingPointError(undefined(self.seats[slots[n]].job, index[n]))
         self.drawn[slots, index] = tokens
         self.known[slots] = index + 1
+        if heard:
+            for slot, token in zip(slots, tokens.tolist(), strict=True):
+                heard(self.seats[slot].job, token)
         ended = (tokens == self.eos_token_id) | (index + 1 == self.budget[slots])
         for slot in slots[ended]:
             seat, ids = self._rise(slot)

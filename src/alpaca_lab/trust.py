@@ -174,6 +174,12 @@ def _lora(config: dict[str, Any], file: Path) -> LoraSpec:
 
 def _check_tensors(folder: Path, *, shape: Shape, targets: Sequence[str], rank: int) -> None:
     sizes = shape.linears()
+    unknown = sorted(set(targets) - sizes.keys())
+    require(
+        not unknown,
+        f"{folder} does not fit the base: a block of {shape.architecture} has no linear layer "
+        f"{', '.join(unknown)}",
+    )
     expected = {}
     for layer in range(shape.layers):
         for target in targets:

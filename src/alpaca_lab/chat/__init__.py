@@ -1,0 +1,1 @@
+"""Ask a finetuned model: its study's engine, template and sampler, in a terminal or a notebook."""
