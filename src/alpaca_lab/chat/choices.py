@@ -4,6 +4,7 @@ A temperature means sampling, and so does top_k; temperature 0 means greedy. Wha
 itself is refused by `DecodeSetting`, as in a study.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from ..config import DecodeSetting, SettingError, StudySpec, require, require_types
@@ -65,16 +66,22 @@ class Choices:
             >>> Choices().changed("num_beams=4").describe()
             '4 beams, at most 512 tokens'
         """
-        known, values = [field.name for field in fields(self)], {}
-        require(bool(assignments.split()), f"set what? NAME=VALUE, of {', '.join(known)}")
-        for assignment in assignments.split():
-            name, equals, text = assignment.partition("=")
-            require(
-                name in known and bool(equals),
-                f"{assignment}: expected NAME=VALUE without spaces, of {', '.join(known)}",
-            )
-            values[name] = _number(text, name)
-        return replace(self, **values)
+        pairs = [assignment.partition("=") for assignment in assignments.split()]
+        names = ", ".join(NAMES)
+        require(bool(pairs), f"set what? Write NAME=VALUE, the names being {names}")
+        for name, equals, _ in pairs:
+            require(bool(equals), f"{name}: write NAME=VALUE without spaces, of {names}")
+        return self.with_texts({name: text for name, _, text in pairs})
+
+    def with_texts(self, values: Mapping[str, str]) -> "Choices":
+        """Return these choices with some changed to what a user typed for them.
+
+        Raises:
+            SettingError: If a name is unknown, a value is none, or the choices contradict.
+        """
+        for name in values:
+            require(name in NAMES, f"there is no {name}: choose from {', '.join(NAMES)}")
+        return replace(self, **{name: _number(text, name) for name, text in values.items()})
 
     def describe(self) -> str:
         """Return the choices in words, each that decides an answer.
@@ -90,6 +97,9 @@ class Choices:
             return f"greedy, {budget}"
         top_k = f", top_k {setting.top_k}" if setting.top_k else ""
         return f"sampled at temperature {setting.temperature:g}{top_k}, {budget}, seed {self.seed}"
+
+
+NAMES = tuple(field.name for field in fields(Choices))
 
 
 def defaults(study: StudySpec | None) -> Choices:

@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -106,6 +107,7 @@ class Session:
         """
         self.model, self.tokenizer, self.title, self._gpu_gib = model, tokenizer, title, gpu_gib
         self._engine: Engine | None = None
+        self._turn = Lock()
         self._asked: Counter[tuple[str, Choices]] = Counter()
 
     @property
@@ -121,7 +123,7 @@ class Session:
         hear: Callable[[str], object] = lambda _: None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Answer:
-        """Return the answer to a question.
+        """Return the answer to a question; a second caller, in another thread, waits.
 
         Args:
             question: What is asked; it is rendered by the study's template.
@@ -135,6 +137,17 @@ class Session:
             SettingError: If prompt and budget do not fit the model's context or the memory.
             FloatingPointError: If the model's logits hold NaN or infinity.
         """
+        with self._turn:
+            return self._ask(question, choices, hear=hear, stopped=stopped)
+
+    def _ask(
+        self,
+        question: Question,
+        choices: Choices,
+        *,
+        hear: Callable[[str], object],
+        stopped: Callable[[], bool],
+    ) -> Answer:
         prompt = tuple(encode_prompt(self.tokenizer, question.instruction, question.input))
         setting = choices.setting()
         engine = self._engine_for(len(prompt), setting)
