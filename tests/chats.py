@@ -17,7 +17,7 @@ class FakeSession:
         self.pieces, self.before = pieces, before
         self.asked = []
 
-    def ask(self, question, choices, *, hear, stopped):
+    def ask(self, question, choices, *, hear=lambda _: None, stopped=lambda: False):
         self.asked.append((question, choices))
         said = []
         for piece in self.pieces:

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from alpaca_lab.chat import terminal
+from alpaca_lab.chat import comparison, terminal
 from alpaca_lab.chat.choices import Choices, defaults
 from alpaca_lab.chat.session import Question
 from alpaca_lab.config import DecodeSetting, SettingError
@@ -62,6 +62,7 @@ def test_every_choice_that_decides_an_answer_is_described():
 def test_budget_and_seed_are_the_study_s_where_there_is_one():
     assert defaults(PROFILES["smoke"]) == Choices(max_new_tokens=256, seed=0)
     assert defaults(None) == Choices(max_new_tokens=512)
+    assert defaults(PROFILES["smoke"], "top_k=4") == Choices(max_new_tokens=256, top_k=4)
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "\udcff"])
@@ -195,3 +196,19 @@ def test_a_line_that_cannot_be_asked_is_named_and_the_next_is_answered():
     _, out, err, status = pipe("one\n\nthree\n")
     assert out == "An owl.\n" * 2 and status == 1
     assert "line 2 is not answered: there is no instruction" in err
+
+
+def test_questions_under_several_settings_stand_side_by_side():
+    session, choices = FakeSession(), Choices(max_new_tokens=9)
+    table = comparison.table(session, ["a", "b"], ["temperature=0", "top_k=4"], choices)
+    assert table["instruction"].tolist() == ["a", "a", "b", "b"]
+    assert table["setting"].tolist() == ["temperature=0", "top_k=4"] * 2
+    assert table["answer"].unique() == ["An owl."] and table["tokens/s"].unique() == [1.0]
+    assert session.asked[1] == (Question(instruction="a"), Choices(top_k=4, max_new_tokens=9))
+
+
+def test_a_setting_that_cannot_be_is_refused_before_anything_is_asked():
+    session = FakeSession()
+    with pytest.raises(SettingError, match="num_beams must be >= 1"):
+        comparison.table(session, ["a"], ["top_k=4", "num_beams=0"], Choices())
+    assert session.asked == []

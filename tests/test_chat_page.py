@@ -158,12 +158,20 @@ def test_a_kernel_that_does_not_answer_is_told_and_an_answer_takes_it_back(brows
 def test_any_text_is_shown_as_it_is_and_nothing_of_it_is_run(show, text):
     said = DONE | {"prompt": text, "problem": text, "settings": text, "statistics": text}
     page = show(text, said, ABOUT | {"title": text, "place": text, "note": text})
-    for part in ("answer", "prompt", "problem", "how", "statistics", "title", "place", "note"):
+    for part in ("answer", "prompt", "problem", "statistics", "title", "place", "note"):
         body = page.locator(f".alpaca-chat-{part}")
         assert body.text_content() == text
         assert body.evaluate("node => node.children.length") == 0
     assert page.evaluate("window.hacked") is None
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_how_is_decoded_stands_beside_the_answer_or_until_there_is_one(show):
+    page = show()
+    assert page.locator(".alpaca-chat-how").text_content() == IDLE["settings"]
+    page.evaluate("shown => answer({ shown })", DONE)
+    assert page.locator(".alpaca-chat-how").text_content() == ""
+    assert "greedy" in page.locator(".alpaca-chat-statistics").text_content()
 
 
 def test_an_empty_answer_is_said_to_be_one(show):

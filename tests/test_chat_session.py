@@ -1,5 +1,7 @@
 """A chat's answers: the study's own, token by token, whatever was asked before."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -185,3 +187,34 @@ def test_a_checkpoint_of_another_kind_is_one_sentence(copied):
     (folder / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(SettingError, match="config.json has no 'num_attention_heads': LLaMA"):
         open_session(adapters.Found(spec=spec, folder=None))
+
+
+def test_the_command_asks_an_adapter_s_folder_and_prints_its_answers_alone(adapter):
+    command = [sys.executable, "-m", "alpaca_lab", "chat", str(adapter), "--max-new-tokens", "5"]
+    done = subprocess.run(
+        command, input="What is a monkey?\nName a fruit.\n", capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    session = open_session(adapters.find(str(adapter)))
+    questions = [Question(instruction=text) for text in ("What is a monkey?", "Name a fruit.")]
+    answers = [session.ask(question, Choices(max_new_tokens=5)).text for question in questions]
+    assert done.stdout == "".join(f"{text}\n" for text in answers)
+    assert done.stderr.count("cut by max_new_tokens (length); greedy, at most 5 tokens]") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "nowhere is no adapter: give a finetuned model's key"),
+        (("tiny-phi", "--untuned", "--num-beams", "2", "--temperature", "1"), "mix two factors"),
+        (("tiny-phi", "--untuned", "--top-k", "-1"), "top_k must be >= 0"),
+        (("tiny-phi", "--untuned", "--name", "../x"), "may hold letters"),
+    ],
+)
+def test_a_wrong_choice_of_the_command_is_one_sentence(arguments, message):
+    command = [sys.executable, "-m", "alpaca_lab", "chat", *arguments]
+    done = subprocess.run(command, input="", capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and done.stdout == ""
+    [sentence] = done.stderr.strip().splitlines()
+    assert sentence.startswith("error: ") and message in sentence

@@ -17,6 +17,7 @@ from alpaca_lab import __main__, calibration, encoding, executed, models, score,
 from alpaca_lab import finetune as finetune_stage
 from alpaca_lab import generate as generate_stage
 from alpaca_lab.characters import plain
+from alpaca_lab.chat import terminal
 from alpaca_lab.config import TINY
 from alpaca_lab.data import Example
 from alpaca_lab.rows import cache
@@ -33,6 +34,7 @@ HEAVY = (
     (score, "score", None),
     (finetune_stage, "finetune", MANIFEST),
     (generate_stage, "generate", None),
+    (terminal, "run", 0),
     (calibration, "write", pd.DataFrame({"passed": [True]})),
 )
 """What a command would do once its choices are accepted: minutes of work, tested elsewhere."""

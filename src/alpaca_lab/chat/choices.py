@@ -102,11 +102,17 @@ class Choices:
 NAMES = tuple(field.name for field in fields(Choices))
 
 
-def defaults(study: StudySpec | None) -> Choices:
-    """Return greedy, with the budget and the seed of a study where there is one."""
-    if study is None:
-        return Choices()
-    return Choices(max_new_tokens=study.max_new_tokens, seed=study.seed)
+def defaults(study: StudySpec | None, changes: str = "") -> Choices:
+    """Return greedy, with the budget and the seed of a study where there is one.
+
+    Args:
+        study: The study of the adapter.
+        changes: As for `Choices.changed`; "" changes nothing.
+    """
+    first = Choices()
+    if study is not None:
+        first = Choices(max_new_tokens=study.max_new_tokens, seed=study.seed)
+    return first.changed(changes) if changes.strip() else first
 
 
 def _number(text: str, name: str) -> float | int:

@@ -12,8 +12,8 @@ const LATE =
 const FIELDS = [
   { name: "temperature", hint: "0 is greedy", blank: "greedy" },
   { name: "top_k", hint: "0 keeps all" },
-  { name: "num_beams", hint: "1 is none" },
-  { name: "max_new_tokens", hint: "at most" },
+  { name: "num_beams", hint: "1 is no search" },
+  { name: "max_new_tokens", hint: "of an answer" },
   { name: "seed", hint: "of the noise" },
 ];
 
@@ -170,7 +170,7 @@ function render({ model, el }) {
     root.classList.toggle("alpaca-chat-busy", shown.busy);
     ask.disabled = waiting || shown.busy;
     stop.disabled = !shown.busy;
-    how.textContent = shown.settings;
+    how.textContent = shown.statistics ? "" : shown.settings; // else the statistics say it
     statistics.textContent = shown.statistics;
     prompt.textContent = shown.prompt;
     reply.hidden = !shown.prompt;

@@ -32,8 +32,9 @@ from .streaming import Stream
 if TYPE_CHECKING:
     from ..engine.engine import Engine
 
-ROWS = 16
-"""Rows of a step: one answers, the others read prompts. On a GPU fewer take no less time."""
+ROWS = {"cpu": 8, "cuda": 16}
+"""Rows of a step: one answers, and all read the prompt. Fewer than 16 save a GPU no time; on a CPU
+each costs its own, used or not."""
 Ended = Literal["eos", "length", "stopped"]
 ENDED = {
     "eos": "ended by itself (eos)",
@@ -83,9 +84,14 @@ class Answer:
     """From the question to the answer's end, the engine's warm-up left out."""
     ended: Ended
 
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens decoded per second, the prompt's reading included; None where there are none."""
+        return self.n_new_tokens / self.wall_s if self.n_new_tokens else None
+
     def describe(self) -> str:
         """Return what it took, why it ended and how it was decoded, in one line."""
-        rate = f"{self.n_new_tokens / self.wall_s:.0f} tokens/s" if self.n_new_tokens else ""
+        rate = f"{self.tokens_per_s:.0f} tokens/s" if self.n_new_tokens else ""
         parts = [f"{self.n_new_tokens} tokens", f"{self.wall_s:.1f} s", rate, ENDED[self.ended]]
         again = f", asked again ({self.repeat + 1})" if self.repeat else ""
         return f"{', '.join(filter(None, parts))}; {self.choices.describe()}{again}"
@@ -205,7 +211,10 @@ class Session:
             f"the prompt has {prompt:,} of the {limit:,} tokens that this model attends to: set "
             f"max_new_tokens={limit - prompt} or less, not {budget}",
         )
-        rows, needs = max(ROWS, setting.num_beams), prompt + setting.num_beams * budget + 1
+        rows, needs = (
+            max(ROWS[hardware.device()], setting.num_beams),
+            prompt + setting.num_beams * budget + 1,
+        )
         engine = self._engine
         if engine is None or engine.rows < rows or engine.columns.count < needs:
             engine = self._engine = None

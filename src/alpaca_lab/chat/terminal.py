@@ -47,8 +47,8 @@ class Asks(Protocol):
         question: Question,
         choices: Choices,
         *,
-        hear: Callable[[str], object],
-        stopped: Callable[[], bool],
+        hear: Callable[[str], object] = ...,
+        stopped: Callable[[], bool] = ...,
     ) -> Answer:
         """Return the answer to a question, and let it be heard as it comes."""
 
