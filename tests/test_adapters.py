@@ -212,6 +212,15 @@ def test_an_adapter_that_is_not_its_manifest_s_is_refused(moved, study, adapter)
 
 
 @pytest.mark.model
+def test_a_damaged_manifest_is_named_with_what_goes_without_it(moved):
+    place = moved()
+    (place.parent / "manifest.json").write_text("{}")
+    with pytest.raises(RecordError, match="manifest.json is damaged: .* name the base with --base"):
+        adapters.find(str(place), name="never-run")
+    assert adapters.find(str(place), name="never-run", base="tiny-llama").folder == place
+
+
+@pytest.mark.model
 def test_a_damaged_adapter_of_a_study_is_refused(study, adapter, monkeypatch):
     monkeypatch.setattr(adapters, "sha256_file", lambda path: "0" * 64)
     with pytest.raises(RecordError, match="does not match its manifest; run the study again"):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -115,6 +116,15 @@ def test_an_answer_that_is_stopped_keeps_what_was_said_and_the_session_goes_on(s
     assert answer.text == "".join(pieces) and whole.startswith(answer.text)
     assert 0 < len(answer.text) < len(whole) and answer.n_new_tokens < BUDGET
     assert session.ask(ASKED[1], choices).text == whole
+
+
+def test_threads_are_answered_one_after_the_other_and_as_the_main_one_is(session):
+    """A notebook's page asks in threads."""
+    expected = [session.ask(question, CHOICES["top_k"]).text for question in ASKED]
+    session._asked.clear()
+    with ThreadPoolExecutor(3) as threads:
+        answers = threads.map(lambda question: session.ask(question, CHOICES["top_k"]), ASKED)
+        assert [answer.text for answer in answers] == expected
 
 
 def test_a_search_that_is_stopped_has_no_answer(session):

@@ -204,7 +204,7 @@ def _recorded_base(folder: Path, config: dict[str, Any]) -> ModelSpec | None:
     path = folder.parent / MANIFEST
     if folder.name != "adapter" or not path.is_file():
         return None
-    manifest = read_json(path)
+    manifest = read_json(path, cure="name the base with --base, or finetune again")
     try:
         base, digest = manifest["request"]["base"], manifest["adapter"]["sha256"]
         source, revision, sha256 = base["source"], base["revision"], base["sha256"]
