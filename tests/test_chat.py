@@ -3,6 +3,9 @@
 import io
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -212,3 +215,28 @@ def test_a_setting_that_cannot_be_is_refused_before_anything_is_asked():
     with pytest.raises(SettingError, match="num_beams must be >= 1"):
         comparison.table(session, ["a"], ["top_k=4", "num_beams=0"], Choices())
     assert session.asked == []
+
+
+BROKEN = """\
+import sys
+from types import SimpleNamespace
+
+from alpaca_lab.chat import terminal
+from alpaca_lab.chat.choices import Choices
+from chats import FakeSession
+
+terminal.open_session = lambda found: FakeSession(["word " * 20000])
+sys.exit(terminal.run(SimpleNamespace(spec=SimpleNamespace(title="Tiny")), Choices()))"""
+
+
+def test_a_reader_that_has_enough_ends_a_pipe_in_silence():
+    command = [sys.executable, "-c", BROKEN]
+    place = {"PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | place,
+    ) as process:  # fmt: skip
+        process.stdout.close()
+        _, err = process.communicate(b"one\ntwo\nthree\n")
+    assert process.returncode == 0
+    assert b"Broken" not in err and b"Traceback" not in err
