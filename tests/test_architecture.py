@@ -51,12 +51,15 @@ LAYERS = [
     {"callbacks", "layouts"},
     {"trainer"},
     {"training"},
-    {"finetune", "likelihood", "estimates", "datasheet", "human"},
+    {"likelihood", "estimates", "datasheet", "human"},
+    {"pages.verdicts", "pages.figures", "pages.provenance"},
+    {"model_card"},
+    {"finetune"},
     {"judge", "chat"},
     {"checks"},
     {"decoders"},
     {"generate", "nll", "answers_file", "human_tables"},
-    {"pages.verdicts", "pages.figures", "pages.provenance", "human_metrics"},
+    {"human_metrics"},
     {"tables", "training_tables"},
     {
         "trends",
@@ -72,6 +75,7 @@ LAYERS = [
     {"pages.human_figures"},
     {"pages.render", "pilot", "common_noise", "original", "walkthrough"},
     {"report_pages", "score_file", "decoding_walkthrough"},
+    {"cards"},
     {"report", "judge.command", "verification"},
     {"study", "executed"},
     {"__main__"},
@@ -174,7 +178,7 @@ def test_heavy_packages_are_imported_where_they_are_used(module):
         assert not [name for name in outright if name in HEAVY or room_of(name[1:]) in OF_TORCH]
 
 
-@pytest.mark.parametrize("module", ["report", "pilot", "common_noise"])
+@pytest.mark.parametrize("module", ["report", "pilot", "common_noise", "cards"])
 def test_reading_results_needs_no_torch(module):
     """Not even at second hand: what a table imports imports no model code."""
     seen, waiting = set(), {module}

@@ -28,6 +28,8 @@ STUDY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", re.ASCII)
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 """A repository of the hub: owner/name, and no path."""
 REVISION = re.compile(r"[0-9a-f]{40}")
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
+"""An identifier of https://huggingface.co/docs/hub/repositories-licenses, such as "apache-2.0"."""
 
 
 class SettingError(OneSentence, ValueError):
@@ -44,6 +46,13 @@ def require_types(spec: Any) -> None:
     """Raise `SettingError` unless each field of a dataclass is of its declared type."""
     fault = typed.misfit(spec)
     require(not fault, fault)
+
+
+def _require_license(license: str | None, place: str) -> None:
+    require(
+        license is None or LICENSE.fullmatch(license) is not None,
+        f"{place}: license {shown(license)} is no identifier of the hub, such as apache-2.0",
+    )
 
 
 def fingerprint(spec: Mapping[str, Any]) -> str:
@@ -76,9 +85,12 @@ class ModelSpec:
     """Commit of the mirror, 40 hex digits."""
     lora_targets: tuple[str, ...] = LLAMA_LINEARS
     """All linear layers of a block. PEFT adapts what matches and is silent about the rest."""
+    license: str | None = None
+    """The weights' licence by the hub's identifier; None: unknown, and the model card says so."""
 
     def __post_init__(self) -> None:
         require_types(self)
+        _require_license(self.license, self.key)
         require(
             KEY.fullmatch(self.key) is not None,
             f'model key "{self.key}" may hold up to 64 letters, digits, "-", "_" and ".", and '
@@ -118,9 +130,12 @@ class DataSpec:
     """Expected share of questions for the validation loss, in (0, 1)."""
     max_train_rows: int | None = None
     """Train on the first so many rows in hash order; None trains on all."""
+    license: str | None = None
+    """The rows' licence by the hub's identifier; None: unknown, and the model card says so."""
 
     def __post_init__(self) -> None:
         require_types(self)
+        _require_license(self.license, "data")
         require(
             self.revision is None
             or bool(HUB_NAME.fullmatch(self.source) and REVISION.fullmatch(self.revision)),

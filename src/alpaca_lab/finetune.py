@@ -31,6 +31,7 @@ from .config import ModelSpec, SettingError, StudySpec, as_dict, fingerprint
 from .files import RecordError, mismatched, read_json, sha256_file, write_atomically, write_json
 from .layouts import EncodedRow
 from .locks import held
+from .model_card.after_training import after_training
 from .progress import Bar, say
 from .runs import MANIFEST
 from .store import LOSS, OUTPUTS, Record
@@ -207,6 +208,8 @@ def _train(
     ranks.agree(lambda: model.save_pretrained(str(adapter), safe_serialization=True))
     models.check_loaded(model, adapter)
     losses = training.loss_table(trainer.state.log_history)
+    facts = {"adapted_layers": layers, "trainable_parameters": parameters}
+    after_training(adapter, study, spec, data=rows.manifest(), losses=losses, facts=facts)
     validation_losses = losses.loc[losses["kind"] == "validation", "loss"]
     paid = ranks.gather((hardware.peak_gib(), hardware.device_gib(), trainer.halvings))
     peaks, devices, halvings = zip(*paid, strict=True)

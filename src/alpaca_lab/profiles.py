@@ -31,6 +31,8 @@ HUB_DATASETS = {
     "tatsu-lab/alpaca": "dce01c9b08f87459cf36a430d809084718273017",
 }
 """Hub datasets known by name, each pinned to a commit."""
+ALPACA_LICENSE = "cc-by-nc-4.0"
+"""That of each of `HUB_DATASETS`, whatever the commit."""
 
 ENCODERS = {encoder.name: encoder for encoder in (MINILM, ROBERTA, BERT_BASE)}
 
@@ -45,12 +47,14 @@ MODELS: dict[str, ModelSpec] = {
             gated=True,
             mirror="NousResearch/Llama-2-7b-hf",
             mirror_revision="dacdfcde31297e34b19ee0e7532f29586d2c17bc",
+            license="llama2",
         ),
         ModelSpec(
             key="mistral-7b",
             title="Mistral-7B",
             source="mistralai/Mistral-7B-v0.1",
             revision="26bca36bde8333b5d7f72e9ed20ccda6a618af24",
+            license="apache-2.0",
         ),
         ModelSpec(
             key="phi-2",
@@ -58,11 +62,18 @@ MODELS: dict[str, ModelSpec] = {
             source="microsoft/phi-2",
             revision="ef382358ec9e382308935a992d908de099b64c23",
             lora_targets=PHI_LINEARS,
+            license="mit",
         ),
-        ModelSpec(key="tiny-llama", title="Tiny LLaMA", source=str(TINY / "llama")),
-        ModelSpec(key="tiny-mistral", title="Tiny Mistral", source=str(TINY / "mistral")),
+        ModelSpec(key="tiny-llama", title="Tiny LLaMA", source=str(TINY / "llama"), license="mit"),
         ModelSpec(
-            key="tiny-phi", title="Tiny Phi", source=str(TINY / "phi"), lora_targets=PHI_LINEARS
+            key="tiny-mistral", title="Tiny Mistral", source=str(TINY / "mistral"), license="mit"
+        ),
+        ModelSpec(
+            key="tiny-phi",
+            title="Tiny Phi",
+            source=str(TINY / "phi"),
+            lora_targets=PHI_LINEARS,
+            license="mit",
         ),
     )
 }
@@ -72,7 +83,11 @@ PROFILES: dict[str, StudySpec] = {
         name="smoke",
         models=tuple(MODELS[key] for key in ("tiny-llama", "tiny-mistral", "tiny-phi")),
         data=DataSpec(
-            source=str(TINY / "rows.jsonl"), revision=None, test_share=0.15, validation_share=0.05
+            source=str(TINY / "rows.jsonl"),
+            revision=None,
+            test_share=0.15,
+            validation_share=0.05,
+            license="mit",
         ),
         train=TrainSpec(
             epochs=3.0,
@@ -88,6 +103,7 @@ PROFILES: dict[str, StudySpec] = {
     "full": StudySpec(
         name="full",
         models=tuple(MODELS[key] for key in ("llama-2-7b", "mistral-7b", "phi-2")),
+        data=DataSpec(license=ALPACA_LICENSE),
     ),
 }
 
@@ -126,6 +142,7 @@ def configure(
         study = replace(study, data=parse_data(data, study.data))
     if name:
         study = replace(study, name=name)
+    rows = study.data.source
     for field, value in (changes or {}).items():
         if value == "":
             continue
@@ -140,6 +157,8 @@ def configure(
             study = replace(study, **{part: _changed(nested, inner, value, field)})
         else:
             study = _changed(study, part, value, field)
+    if study.data.source != rows and "data.license" not in (changes or {}):
+        study = replace(study, data=replace(study.data, license=None))  # that of other rows
     tuple(cells(study))  # a bad value in the last axis fails here, not after hours
     return study
 
@@ -219,7 +238,7 @@ def parse_data(source: str, base: DataSpec) -> DataSpec:
 
     Args:
         source: A local .json, .jsonl or .parquet file, a name in `HUB_DATASETS`, or any other hub
-            dataset as "owner/name@COMMIT".
+            dataset as "owner/name@COMMIT". The licence is that of a known name, else unknown.
         base: Supplies the shares of the splits.
 
     Raises:
@@ -229,14 +248,15 @@ def parse_data(source: str, base: DataSpec) -> DataSpec:
     revision = revision or HUB_DATASETS.get(name, "")
     if revision:
         require(len(revision) == 40, f"{name}: the commit after @ must have 40 hex digits")
-        return replace(base, source=name, revision=revision)
+        license = ALPACA_LICENSE if name in HUB_DATASETS else None
+        return replace(base, source=name, revision=revision, license=license)
     path = _local(name)
     require(
         isfile(path),
         f"no such file: {path}; give a .json, .jsonl or .parquet file, or a hub dataset "
         "as owner/name@COMMIT",
     )
-    return replace(base, source=str(path), revision=None)
+    return replace(base, source=str(path), revision=None, license=None)
 
 
 def _local(text: str) -> Path:

@@ -1,6 +1,6 @@
 """Tables, figures and what the notebook shows, from results/ alone: no torch, no scoring of text.
 
-    build(record)       write every table, every figure and report.html
+    build(record)       write every table, every figure, every model's card and report.html
     check(record)       rebuild every table in memory, and name those whose files differ
     update_readme()     copy the tables that README.md asks for into it
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from . import report_pages, table_files, tables
+from . import cards, report_pages, table_files, tables
 from .config import ROOT, study_from_dict
 from .files import damaged, write_atomically, write_sums
 from .pages import figures, human_figures, latex, markdown, readme, webpage
@@ -34,7 +34,7 @@ FIGURES = {"performance/cost": "cost", "training": "loss", "human_pairs": "human
 
 
 def build(record: Record) -> None:
-    """Write every table and figure of a study, each run compared with its manifest first.
+    """Write every table, figure and model card of a study, each run compared with its manifest.
 
     Their checksums come last: tables of which a kill left some old and some new are found out.
 
@@ -55,12 +55,16 @@ def build(record: Record) -> None:
         "human_metrics": human_figures.metrics(frames["human_metrics"]),
         "loss": _loss(record, titles),
     }
+    of_cards = _cards(record, evidence, frames) | cards.figures(record, evidence.spec)
     document = _document(record, pages, drawn)
     with record.working("writing", "tables"):
         written = _write(record, texts, pages)
         written += [record.figure(name) for name in drawn]
         for name, content in drawn.items():
             write_atomically(record.figure(name), content)
+        for path, content in of_cards.items():
+            write_atomically(path, content)
+        written += of_cards
         written.append(record.folder / "report.html")
         write_atomically(written[-1], document)
         write_sums(record.folder, (str(path.relative_to(record.folder)) for path in written))
@@ -80,7 +84,7 @@ def build_training(record: Record) -> None:
 
 
 def check(record: Record) -> list[str]:
-    """Rebuild every table and page in memory, and compare them with the files byte by byte.
+    """Rebuild every table, page and card in memory, and compare them with the files byte by byte.
 
     Figures and report.html are compared with their checksums: another version of the plotting
     library draws other bytes.
@@ -96,12 +100,17 @@ def check(record: Record) -> list[str]:
     evidence = tables.load(record)
     texts = report_pages.all_texts(record, evidence)
     files = _files(texts, report_pages.all_pages(texts, evidence))
-    changed = [path for path in damaged(record.folder) if path.suffix not in TABLE_ENDINGS]
+    frames = {name: from_csv(texts[name]) for name in ("main", "contrasts")}
+    of_cards = _cards(record, evidence, frames)
+    changed = [path for path in of_cards if not _holds(path, of_cards[path])] + [
+        path
+        for path in damaged(record.folder)
+        if path.suffix not in TABLE_ENDINGS and path not in of_cards
+    ]
     return [
         f"{name}.{ending}"
         for (name, ending), content in files.items()
-        if not (file := table_files.path(record, name, ending)).is_file()
-        or file.read_bytes() != content.encode()
+        if not _holds(table_files.path(record, name, ending), content)
     ] + [str(path.relative_to(record.folder)) for path in changed]
 
 
@@ -175,6 +184,17 @@ def update_readme(path: Path = ROOT / "README.md", *, results: Path = RESULTS) -
     if new != old:
         write_atomically(path, new)
     return new != old
+
+
+def _cards(
+    record: Record, evidence: tables.Evidence, frames: Mapping[str, pd.DataFrame]
+) -> dict[Path, str]:
+    return cards.texts(record, evidence, main=frames["main"], contrasts=frames["contrasts"])
+
+
+def _holds(path: Path, content: str) -> bool:
+    """Return True when a file has this content, byte by byte."""
+    return path.is_file() and path.read_bytes() == content.encode()
 
 
 def _files(texts: Mapping[str, str], pages: Mapping[str, Page]) -> dict[tuple[str, str], str]:

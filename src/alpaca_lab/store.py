@@ -4,7 +4,7 @@ study.json        the spec, and which run answers which cell of which model
 questions.jsonl   the test questions
 runs/             one folder per run, see `runs`
 training/         one folder per finetune: its manifest and its losses
-data/, tables/, figures/, performance/, human/, judge/, original/, report.html
+data/, tables/, figures/, cards/, performance/, human/, judge/, original/, report.html
 """
 
 import re
@@ -18,7 +18,15 @@ import pandas as pd
 from filelock import FileLock
 
 from . import locks, runs
-from .config import ROOT, STUDY_NAME, fingerprint, require
+from .config import (
+    ROOT,
+    STUDY_NAME,
+    SettingError,
+    as_dict,
+    fingerprint,
+    require,
+    study_from_dict,
+)
 from .files import (
     RecordError,
     mismatched,
@@ -120,7 +128,7 @@ class Record:
         """
         with self.changing_index():
             index = self.index()
-            if spec not in (None, index["spec"]):
+            if spec is not None and not _is_of(index, spec):
                 raise RecordError(
                     f"{self.folder / 'study.json'} is of another study since {model} was begun: "
                     "run this one again under a name of its own; what it answered is kept"
@@ -202,6 +210,10 @@ class Record:
         """Path of a figure."""
         return self.folder / "figures" / f"{name}.png"
 
+    def card(self, model: str) -> Path:
+        """Folder of a finetuned model's card: README.md and what stands beside it."""
+        return self.folder / "cards" / model
+
     @property
     def notebook(self) -> Path:
         """The main notebook as it was executed last; the sha256 of a whole one stands beside it."""
@@ -224,3 +236,13 @@ class Record:
     def human(self, mode: str) -> Path:
         """Folder of what people rate, and of their ratings: plan, key, log."""
         return self.folder / "human" / mode
+
+
+def _is_of(index: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    """Return True when study.json is of that study; an older one lacks what was added since."""
+    if index["spec"] == spec:
+        return True
+    try:
+        return as_dict(study_from_dict(index["spec"])) == spec
+    except SettingError:
+        return False

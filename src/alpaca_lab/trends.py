@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import stats
-from .estimates import PRIMARY, Scored, by_cluster
+from .estimates import PRIMARY, Scored, by_cluster, differences
 from .sweep import AXES, GREEDY, Cell
 from .table_files import rounded
 from .tables import Evidence
@@ -25,6 +25,7 @@ FLOATS = (
     "p", "p_holm", "margin", "p_equivalence", "p_equivalence_holm",
 )  # fmt: skip
 CONTRAST_COLUMNS = ("model", "axis", "from", "to", "n", *FLOATS, "verdict", "run", "note")
+SETTING_COLUMNS = ("model", "axis", "value", "n", *FLOATS, "verdict", "run", "note")
 AA_COLUMNS = (
     "model", "cell", "repeats", "n", "mean", "ci_low", "ci_high", "p", "p_holm", "run", "note",
 )  # fmt: skip
@@ -50,11 +51,29 @@ def contrast_table(evidence: Evidence) -> pd.DataFrame:
                 runs = [evidence.runs[model.key, name] for name in (GREEDY, *_names(cells))]
                 labels = {"model": model.key, "axis": axis}
                 rows.append(labels | _contrast(axis, cells, runs))
-    _adjust(rows, "p", "p_holm")
-    _adjust(rows, "p_equivalence", "p_equivalence_holm")
-    for row in rows:
-        row["verdict"] = _verdict(row)
-    return rounded(pd.DataFrame(rows, columns=list(CONTRAST_COLUMNS)), FLOATS)
+    return _judged(rows, CONTRAST_COLUMNS)
+
+
+def setting_table(evidence: Evidence) -> pd.DataFrame:
+    """Return one row per model and setting but greedy: what it changes of greedy's ROUGE-L.
+
+    Where `contrast_table` speaks of a knob as a whole, this speaks of each of its values, at the
+    price of a larger family.
+
+    Returns:
+        Columns `SETTING_COLUMNS`, in sweep order. `mean` is the difference from greedy of the same
+        model, in points; `p` and `p_holm` are those of the axis tables, `p_equivalence` that of a
+        difference beyond `margin`, corrected by Holm over this table too. `verdict` as there.
+    """
+    rows = []
+    for model in evidence.spec.models:
+        greedy = evidence.runs[model.key, GREEDY]
+        for cell in (cell for cell in evidence.cells if cell.axis):
+            run = evidence.runs[model.key, cell.name]
+            labels = {"model": model.key, "axis": cell.axis, "value": f"{cell.value:g}"}
+            found = {"margin": MARGIN, "run": run.run, "note": ""}
+            rows.append(labels | found | _tested(differences(run, greedy)))
+    return _judged(rows, SETTING_COLUMNS)
 
 
 def aa_table(evidence: Evidence) -> pd.DataFrame:
@@ -153,6 +172,15 @@ def _adjust(rows: Sequence[dict[str, Any]], name: str, adjusted: str) -> None:
     if family:
         for row, p in zip(family, stats.holm([row[name] for row in family]), strict=True):
             row[adjusted] = float(p)
+
+
+def _judged(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """Return the table of a family of changes, each corrected over it and with its verdict."""
+    _adjust(rows, "p", "p_holm")
+    _adjust(rows, "p_equivalence", "p_equivalence_holm")
+    for row in rows:
+        row["verdict"] = _verdict(row)
+    return rounded(pd.DataFrame(rows, columns=list(columns)), FLOATS)
 
 
 def _verdict(row: dict[str, Any]) -> str:

@@ -22,10 +22,10 @@ class Provenance:
     """Recipe by metric."""
     encoder: Mapping[str, Any]
     """The encoder behind BERTScore: name, layer, sha256, rescaled."""
-    comparisons: int
-    """Size of the family that Holm's correction covers."""
-    exploratory: int
-    """Size of the family that Benjamini and Hochberg's correction covers."""
+    comparisons: int = 0
+    """Size of the family that Holm's correction covers; 0 for a page that does not name it."""
+    exploratory: int = 0
+    """Size of the family that Benjamini and Hochberg's correction covers; 0 as above."""
 
     def name(self, model: str, value: str = "", *, between: str = " ") -> str:
         """Return a row's printed name: model and value, or the control that it is."""
