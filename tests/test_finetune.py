@@ -7,6 +7,7 @@ import pytest
 from alpaca_lab import finetune
 from alpaca_lab.checkpoints import read_shape
 from alpaca_lab.config import TINY, SettingError
+from alpaca_lab.files import sha256_file
 from alpaca_lab.memory import Shape
 
 pytestmark = pytest.mark.model
@@ -37,6 +38,32 @@ def test_adapter_is_safetensors_and_nothing_is_left_over(adapter):
     assert {"adapter_model.safetensors", "adapter_config.json"} <= names
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
     assert not (adapter.parent / "checkpoints").exists()
+
+
+def test_adapter_has_its_card_in_place_of_an_empty_template(finetuned, adapter):
+    """Of what is known before anything is decoded; its sha256 is the manifest's."""
+    from huggingface_hub import ModelCard
+
+    _, record, manifest = finetuned
+    text = (adapter / "README.md").read_text(encoding="utf-8")
+    assert ModelCard(text).data.to_dict()["license"] == "mit"
+    assert "More Information Needed" not in text and str(TINY) not in text
+    assert "# Tiny LLaMA, finetuned on rows.jsonl" in text
+    assert manifest["base"]["sha256"] in text and "Not decoded yet" in text
+    assert f"| adapted layers | {manifest['adapted_layers']} |" in text
+    losses = record.training("tiny-llama")[1]
+    best = losses.loc[losses["kind"] == "validation", "loss"].min()
+    assert f"best {best:.2f} at step" in text
+    assert (adapter / "loss.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("README.md", "loss.png"):
+        assert manifest["sha256"][f"adapter/{name}"] == sha256_file(adapter / name)
+
+
+def test_licences_are_no_part_of_what_names_a_finetune(finetuned):
+    study, record, _ = finetuned
+    other = replace(study.models[0], license=None)
+    data = replace(study.data, license="cc-by-nc-4.0")
+    assert finetune.is_done(replace(study, models=(other,), data=data), other.key, record=record)
 
 
 def test_same_finetune_is_not_done_again(finetuned, monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 
 from alpaca_lab.config import SettingError
-from alpaca_lab.profiles import PROFILES, configure, parse_data, parse_models
+from alpaca_lab.profiles import MODELS, PROFILES, configure, parse_data, parse_models
 
 
 def test_nothing_changed_is_the_profile():
@@ -65,3 +65,35 @@ def test_hub_dataset_comes_with_its_commit():
     assert (data.source, len(data.revision)) == ("tatsu-lab/alpaca", 40)
     with pytest.raises(SettingError, match="40 hex digits"):
         parse_data("someone/rows@main", PROFILES["full"].data)
+
+
+def test_models_and_rows_that_we_know_have_their_licence():
+    assert {key: model.license for key, model in MODELS.items()} == {
+        "llama-2-7b": "llama2",
+        "mistral-7b": "apache-2.0",
+        "phi-2": "mit",
+        "tiny-llama": "mit",
+        "tiny-mistral": "mit",
+        "tiny-phi": "mit",
+    }
+    assert (PROFILES["smoke"].data.license, PROFILES["full"].data.license) == (
+        "mit",
+        "cc-by-nc-4.0",
+    )
+    assert parse_data("tatsu-lab/alpaca", PROFILES["smoke"].data).license == "cc-by-nc-4.0"
+
+
+def test_other_rows_do_not_inherit_a_licence(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.touch()
+    for data in (str(rows), f"someone/rows@{'0' * 40}"):
+        assert parse_data(data, PROFILES["full"].data).license is None
+    changed = {"data.source": str(rows)}
+    assert configure("smoke", changes=changed).data.license is None
+    assert configure("smoke", changes=changed | {"data.license": "mit"}).data.license == "mit"
+    assert configure("smoke", data=str(rows), changes={"data.license": "mit"}).data.license == "mit"
+
+
+def test_licence_is_an_identifier_of_the_hub():
+    with pytest.raises(SettingError, match="data: license 'MIT License' is no identifier"):
+        configure("smoke", changes={"data.license": "MIT License"})

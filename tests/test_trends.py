@@ -6,7 +6,7 @@ import pytest
 from alpaca_lab.config import ModelSpec, StudySpec
 from alpaca_lab.estimates import MEANS, OWN_WORDS, Scored
 from alpaca_lab.tables import Evidence
-from alpaca_lab.trends import MARGIN, aa_table, contrast_table
+from alpaca_lab.trends import MARGIN, aa_table, contrast_table, setting_table
 
 MODEL = ModelSpec(key="alpha", title="Alpha", source="someone/alpha", revision="0" * 40)
 SPEC = StudySpec(
@@ -115,3 +115,23 @@ def test_aa_without_repeats_says_why_it_is_blank():
     [(_, found)] = aa_table(Evidence(spec=spec, runs=evidence().runs, human={})).iterrows()
     assert found["note"] == "no sampled setting has two repeats"
     assert pd.isna(found["p"])
+
+
+def test_each_setting_is_compared_with_greedy_and_corrected_with_all_the_others():
+    """Differences 2, 3, 4: mean 3, t(.975, 2) = 4.302653, half-width 4.302653 / 3**.5 = 2.484138.
+
+    All positive: p = 2 / 2**3, times 5 settings is above 1. The other four do not move at all.
+    """
+    found = setting_table(evidence(temperature__1=run("b", [12.0, 23.0, 34.0])))
+    assert list(zip(found["axis"], found["value"], strict=True)) == [
+        ("temperature", "0.5"),
+        ("temperature", "1"),
+        ("num_beams", "2"),
+        ("num_beams", "4"),
+        ("num_beams", "8"),
+    ]
+    moved = row(found, axis="temperature", value="1")
+    assert (moved["n"], moved["mean"], moved["p"], moved["p_holm"]) == (3, 3.0, 0.25, 1.0)
+    assert moved["ci_low"] == pytest.approx(3 - 2.484138, abs=1e-6)
+    assert (moved["verdict"], moved["run"]) == ("inconclusive", "b")
+    assert set(found[found["value"] != "1"]["verdict"]) == {"equivalent"}

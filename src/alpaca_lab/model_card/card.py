@@ -1,5 +1,7 @@
 """A finetune's README.md, section by section, and the files that lie beside it."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from ..pages import figures, markdown
@@ -137,10 +139,16 @@ def _advice(scores: Scores | None, title: str) -> str:
     found = scores.settings
     if found.empty:
         return escape(advice.lead(found))
-    points = (*advice.points(found), *advice.knobs(scores.contrasts, title))
-    listed = "\n".join(f"- {escape(point)}" for point in points)
     note = advice.note(found, compared=scores.compared)
-    return f"**{escape(advice.lead(found))}**\n\n{listed}\n\n{escape(note)}"
+    return "\n\n".join(
+        (
+            f"**{escape(advice.lead(found))}**",
+            _list(advice.points(found)),
+            "Each knob as a whole:",
+            _list(advice.knobs(scores.contrasts, title)),
+            escape(note),
+        )
+    )
 
 
 def _limits(known: Known) -> str:
@@ -174,4 +182,8 @@ def _limits(known: Known) -> str:
             f"Trained on examples of up to {count(longest)} tokens, prompt included, and scored on "
             f"answers of up to {count(known.study.max_new_tokens)} new ones."
         )
-    return "\n".join(f"- {escape(limit)}" for limit in limits)
+    return _list(limits)
+
+
+def _list(points: Iterable[str]) -> str:
+    return "\n".join(f"- {escape(point)}" for point in points)

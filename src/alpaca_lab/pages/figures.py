@@ -214,7 +214,8 @@ def loss(losses: Mapping[str, pd.DataFrame], *, titles: Mapping[str, str]) -> by
     """
     kinds = {"train": ("-", ""), "validation": ("--", "s")}
     with style():
-        title = "Loss of each finetune, on the response only"
+        each = "each" if len(titles) > 1 else "the"
+        title = f"Loss of {each} finetune, on the response only"
         width = max(5.0, 1.2 + 2.8 * len(titles))  # the title needs as much
         figure = canvas(width, 3.6, title=title)
         plots = figure.subplots(1, len(titles), sharey=True, squeeze=False)[0]
