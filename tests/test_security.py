@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from hypothesis import given, settings, strategies
 import human_records
 import test_judge
 import test_report
-from alpaca_lab import data, report, score_file
+from alpaca_lab import cards, data, report, score_file
 from alpaca_lab.characters import visible
 from alpaca_lab.config import ROOT, TINY, DataSpec, ModelSpec, SettingError, StudySpec
 from alpaca_lab.datasheet import report as datasheet
@@ -25,6 +26,7 @@ from alpaca_lab.files import RecordError, read_json, write_json
 from alpaca_lab.human import draw, ratings, sheet
 from alpaca_lab.human.session import Session
 from alpaca_lab.judge import stage
+from alpaca_lab.model_card.known import FORMS
 from alpaca_lab.spreadsheet import guard, unguard
 from alpaca_lab.store import Record
 
@@ -135,6 +137,36 @@ def test_report_page_loads_nothing_runs_nothing_and_shows_every_text(record):
         assert visible(text).partition("\t")[0] in seen.text, text
 
 
+def test_model_card_loads_its_own_figure_alone_and_its_metadata_obey_no_text(record):
+    """The rows' name and the recipe are a stranger's too, as they would be in a foreign record."""
+    from huggingface_hub import ModelCard
+    from markdown_it import MarkdownIt
+    from nbconvert.filters.markdown_mistune import markdown2html_mistune
+
+    index = record.index()
+    foreign = Record(record.folder.with_name("foreign"))
+    shutil.copytree(record.folder, foreign.folder)
+    foreign.write_index(index | {"data": {"source": HOSTILE, "train": {"rows": 3}}})
+    manifest, losses = foreign.training("alpha")
+    request = {"lora": {HOSTILE: HOSTILE}, "train": {"seed": HOSTILE}}
+    environment = {"cpu": HOSTILE, "commit": HOSTILE, "packages": {"torch": HOSTILE}}
+    facts = {"request": request, "environment": environment, "base": {"source": HOSTILE}}
+    foreign.write_training("alpha", manifest | facts, losses)
+    for form in FORMS:
+        text = cards.build(foreign, "alpha", form=form)["README.md"].decode()
+        loaded = ModelCard(text)
+        assert str(loaded) == text and obeyed(text) == []
+        # A viewer that knows no metadata reads them as Markdown too.
+        whole = markdown2html_mistune(text)
+        assert {tag for tag, _ in outside(whole, also=("h1", "h2", "hr"))} <= {"img"}
+        page = MarkdownIt("commonmark", {"html": True}).enable("table").render(loaded.text)
+        assert [tag for tag, _ in outside(page, also=("h1", "h2"))] == ["img"]
+        assert Seen(page).text.count("<script src=") > 3
+        links = {a["href"] for tag, a in Seen(page).tags if tag == "a"}
+        assert not [link for link in links if OUTSIDE in link]
+        assert [a["src"] for tag, a in Seen(page).tags if tag == "img"] == ["loss.png"]
+
+
 def test_notebook_shows_examples_that_load_nothing_and_set_no_mathematics(record):
     shown = report.examples(record).data
     assert outside(shown) == []
@@ -146,7 +178,8 @@ def test_markdown_pages_become_html_that_loads_nothing(record):
     """By the renderer that nbconvert has, raw HTML let through as Jupyter does."""
     from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
-    pages = [path.read_text(encoding="utf-8") for path in record.folder.rglob("*.md")]
+    paths = [path for path in record.folder.rglob("*.md") if "cards" not in path.parts]  # above
+    pages = [path.read_text(encoding="utf-8") for path in paths]
     assert len(pages) > 10 and any(OUTSIDE in page for page in pages)
     for page in pages:
         html = markdown2html_mistune(page)

@@ -1,10 +1,12 @@
 """The card's metadata, the YAML at its top, by huggingface_hub's own classes."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..characters import plain
 from . import licences
 from .known import Form, Known, Scores
 
@@ -24,6 +26,8 @@ LIBRARIES = {"adapter": "peft", "merged": "transformers", "gguf": None}
 RELATIONS = {"adapter": "adapter", "merged": "finetune", "gguf": "finetune"}
 """To the base, as the hub names it: a "merge" is of several models there, and "quantized" would be
 the base itself in fewer bits."""
+UNSAFE = re.compile(r"[^\w .,:|+=/-]")
+"""What a name loses in the metadata: a viewer that does not know them renders them as Markdown."""
 TAGS = ("alpaca", "instruction-tuning", "lora", "qlora")
 
 
@@ -50,7 +54,7 @@ def front_matter(known: Known, scores: Scores | None, *, form: Form) -> str:
         datasets=[rows.name] if rows.is_hub else None,
         metrics=list(dict.fromkeys(result.metric_type for result in results)) or None,
         tags=[*TAGS, *(["gguf", "llama.cpp"] if form == "gguf" else [])],
-        model_name=known.name if results else None,
+        model_name=_safe(known.name) if results else None,
         eval_results=results or None,
         **licences.metadata(known),
     )
@@ -73,14 +77,14 @@ def _results(known: Known, scores: Scores) -> Iterator["EvalResult"]:
             task_type="text-generation",
             task_name="Instruction following, held-out questions",
             dataset_type=rows.name if rows.is_hub else _builder(rows.name),
-            dataset_name=f"held-out questions of {rows.name or 'unknown rows'}",
+            dataset_name=f"held-out questions of {_safe(rows.name) or 'unknown rows'}",
             dataset_split="test",
             dataset_revision=rows.revision,
             dataset_args={"ids_sha256": str(ids)} if ids else None,
             metric_type=identifier,
             metric_name=f"{name}, greedy decoding, 0-100",
             metric_value=round(float(entry["mean"]), 2),
-            metric_config=str(entry["signature"]) or None,
+            metric_config=_safe(str(entry["signature"])) or None,
             metric_args=_uncertainty(entry),
         )
 
@@ -91,6 +95,10 @@ def _uncertainty(entry: pd.Series) -> dict[str, Any]:
         return counted
     ends = [round(float(entry[name]), 2) for name in ("ci_low", "ci_high")]
     return {"confidence_interval_95": ends} | counted
+
+
+def _safe(name: str) -> str:
+    return UNSAFE.sub("_", plain(name))
 
 
 def _builder(name: str) -> str:
