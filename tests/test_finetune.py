@@ -1,5 +1,6 @@
 """A finetune leaves a whole record or none, and the same finetune is not paid for twice."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -57,6 +58,30 @@ def test_adapter_has_its_card_in_place_of_an_empty_template(finetuned, adapter):
     assert (adapter / "loss.png").read_bytes().startswith(b"\x89PNG")
     for name in ("README.md", "loss.png"):
         assert manifest["sha256"][f"adapter/{name}"] == sha256_file(adapter / name)
+
+
+def test_program_of_the_card_answers_as_what_was_trained(finetuned, adapter, capsys):
+    """Word for word what stands in the card, but for the two folders."""
+    import torch
+
+    from alpaca_lab import encoding, models
+    from alpaca_lab.model_card.loading import QUESTION
+
+    text = (adapter / "README.md").read_text(encoding="utf-8")
+    [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for place, folder in (("path/to/the/base", TINY / "llama"), ("path/to/this/folder", adapter)):
+        assert program.count(place) == 1
+        program = program.replace(place, str(folder))
+    exec(program, {})
+    printed = capsys.readouterr().out
+
+    spec = finetuned[0].models[0]
+    model, tokenizer = models.load_decoder(spec, adapter, merged=False)
+    prompt = torch.tensor([encoding.encode_prompt(tokenizer, QUESTION, "")])
+    budget = finetuned[0].max_new_tokens
+    ids = model.generate(prompt, do_sample=False, num_beams=1, max_new_tokens=budget)
+    answer = tokenizer.decode(ids[0, prompt.shape[1] :], skip_special_tokens=True)
+    assert answer and printed == f"{answer}\n"
 
 
 def test_licences_are_no_part_of_what_names_a_finetune(finetuned):

@@ -105,7 +105,7 @@ def _damage(
 def _mend(broken: lab.Lab, name: Path) -> None:
     """Run the stages again, from the first that writes files of this kind."""
     first = "finetune" if "training" in name.parts or "outputs" in name.parts else "generate"
-    if {"tables", "figures", "performance", "report.html", "SHA256SUMS"} & set(name.parts):
+    if {"tables", "figures", "cards", "performance", "report.html", "SHA256SUMS"} & set(name.parts):
         first = "report"
     broken.finish("prepare")
     for stage in lab.STAGES[lab.STAGES.index(first) :]:

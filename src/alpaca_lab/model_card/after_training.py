@@ -9,8 +9,6 @@ import pandas as pd
 from .. import checkpoints, environment
 from ..config import ModelSpec, StudySpec, as_dict
 from ..files import write_atomically
-from . import card
-from .known import Known
 
 
 def after_training(
@@ -35,6 +33,10 @@ def after_training(
         losses: `training.loss_table`.
         facts: Fields of the finetune's manifest that are known by now.
     """
+    # At the end of hours: no stage should wait for the plotting library when it starts.
+    from . import card
+    from .known import Known
+
     manifest = {
         "request": {"lora": as_dict(study.lora), "train": as_dict(study.train)},
         "base": checkpoints.identify(model),
