@@ -31,8 +31,9 @@ LICENCES = {
         asks="Pass a copy of it on with whatever is made of Llama 2, together with the file NOTICE "
         "that lies here; keep to its "
         "[acceptable use policy](https://ai.meta.com/llama/use-policy/); do not improve other "
-        "language models with its outputs; above 700 million monthly users ask Meta first. It "
-        'grants no trademark: the name "Llama 2" says what this was made of, and no more.',
+        "language models with it or its outputs; who had more than 700 million monthly users when "
+        'it came out must ask Meta. It grants no trademark: the name "Llama 2" says what this was '
+        "made of, and no more.",
     ),
     "apache-2.0": Licence(
         title="Apache License 2.0",
