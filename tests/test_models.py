@@ -80,6 +80,17 @@ def test_decoder_is_the_adapter_on_the_quantised_base(adapter):
     assert (untuned(ids).logits - merged_logits).abs().max() > 0.01
 
 
+def test_decoder_in_16_bits_keeps_its_rotary_frequencies_in_32(monkeypatch):
+    """In bfloat16 the second of them, 10000 ** (-2 / 32) = 0.562341, would be 0.5625."""
+    import torch
+
+    monkeypatch.setattr(models, "compute_dtype", lambda: torch.bfloat16)
+    model, _ = models.load_decoder(MODELS["tiny-llama"], None)
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    frequencies = [10000 ** (-2 * pair / 32) for pair in range(16)]
+    assert model.model.rotary_emb.inv_freq.tolist() == pytest.approx(frequencies, rel=1e-6)
+
+
 def test_decoding_never_imports_unsloth():
     import subprocess
     import sys

@@ -18,6 +18,7 @@ from .memory import Shape
 from .trust import ADAPTER, check_adapter, check_checkpoint
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -220,10 +221,20 @@ def load_decoder(
         # The base with the adapter's layers in place is an ordinary Transformers model too.
         model = model.merge_and_unload() if merged else model.get_base_model()
     if merged:
-        model = model.to(compute_dtype())
+        cast(model, compute_dtype())
     model.eval().requires_grad_(False)
     release()  # what the weights went through on their way
     return model, load_tokenizer(folder)
+
+
+def cast(model: "PreTrainedModel", dtype: "torch.dtype") -> None:
+    """Change a model's weights to a dtype, in place, and its rotary frequencies not.
+
+    `model.to(dtype)` would round those too. In bfloat16 they are then off by up to 0.4%, at the
+    500th token by more than half a radian, where `from_pretrained` keeps them in 32 bits.
+    """
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
 
 
 def check_loaded(model: "PreTrainedModel", adapter: Path) -> None:
