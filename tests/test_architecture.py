@@ -77,7 +77,7 @@ LAYERS = [
     {"report_pages", "score_file", "decoding_walkthrough"},
     {"cards"},
     {"report", "judge.command", "verification"},
-    {"study", "executed"},
+    {"study", "executed", "exports"},
     {"__main__"},
 ]
 """Lowest first. A package named whole, such as stats, is one room: its modules share its layer."""

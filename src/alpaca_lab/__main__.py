@@ -17,6 +17,7 @@ from . import profiles, ranks, study
 from .chat.command import chat
 from .config import SettingError, StudySpec, study_from_dict
 from .endings import DEVICE_LOST, ending
+from .exports.command import export
 from .files import read_json
 from .human.command import rate
 from .judge.command import judge
@@ -292,6 +293,7 @@ def original(
 app.command()(rate)
 app.command()(judge)
 app.command()(chat)
+app.command()(export)
 
 
 @app.command()

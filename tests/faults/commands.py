@@ -20,6 +20,7 @@ from alpaca_lab.characters import plain
 from alpaca_lab.chat import terminal
 from alpaca_lab.config import TINY
 from alpaca_lab.data import Example
+from alpaca_lab.exports import exporting
 from alpaca_lab.rows import cache
 from alpaca_lab.store import Record
 
@@ -35,6 +36,7 @@ HEAVY = (
     (finetune_stage, "finetune", MANIFEST),
     (generate_stage, "generate", None),
     (terminal, "run", 0),
+    (exporting, "export", "exported"),
     (calibration, "write", pd.DataFrame({"passed": [True]})),
 )
 """What a command would do once its choices are accepted: minutes of work, tested elsewhere."""

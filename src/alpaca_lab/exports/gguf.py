@@ -1,0 +1,130 @@
+"""One GGUF file for llama.cpp and what is built on it, converted from the merged checkpoint.
+
+Weights in float16, not quantised: a quantised file decodes other tokens, and could not be compared.
+llama.cpp rounds elsewhere than torch, so that an answer may part where two tokens lie closer than
+16 bits tell apart; each such place is measured, and beyond rounding the file is refused.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import checks, models
+from ..checkpoints import locate
+from ..hub.fetch import fetch
+from ..hub.repository import Repository
+from ..prompts import render_prompt
+from ..semantic import quiet_loading
+from .answers import Answers, DifferentAnswer, jobs
+from .forms import Tell, Written, weights_gib
+from .llama_cpp import TYPE, LlamaCpp
+from .llama_server import Server, serving
+from .merged import half, save
+from .source import Source
+
+STEPS = 5
+SENTENCEPIECE = "tokenizer.model"
+OURS, THEIRS = 0, 1
+"""Stand for torch and llama.cpp where `checks.identity` tells two decodings by a number."""
+
+
+def gib(source: Source) -> float:
+    """Return the GiB that are needed at once: the merged checkpoint, and the file made of it."""
+    return 2 * weights_gib(source)
+
+
+def write(source: Source, folder: Path, *, llama_cpp: LlamaCpp, tell: Tell) -> Written:
+    """Write the GGUF file; ask llama.cpp the questions by tokens, and compare its answers.
+
+    The prompts are compared as well: whoever types one gets the tokens that the study gave.
+
+    Args:
+        source: What is exported.
+        folder: Where to; empty.
+        llama_cpp: What converts and what answers.
+        tell: Told of each of `STEPS` steps.
+
+    Raises:
+        SettingError: If llama.cpp cannot convert or load this model.
+        DifferentAnswer: If a prompt is read as other tokens, or an answer parts beyond rounding.
+    """
+    checkpoint, file = folder / "checkpoint", folder / f"{source.spec.key}-{TYPE}.gguf"
+    with quiet_loading():
+        ours, model = save(source, checkpoint, tell=tell, keep=True)
+        tokenizer = models.load_tokenizer(checkpoint)
+        asked = jobs(tokenizer, source)
+        tell("converting")
+        _add_sentencepiece(source, checkpoint)
+        llama_cpp.convert(checkpoint, file, name=f"{source.spec.title} {source.study.name}")
+        shutil.rmtree(checkpoint)
+        tell("asking llama.cpp")
+        longest = max(len(job.prompt_ids) for job in asked) + source.study.max_new_tokens
+        eos = tokenizer.eos_token_id
+        with serving(llama_cpp.server, file, context=longest + 8) as server:
+            _compare_prompts(server, source, ours)
+            theirs = {job.question: server.answer(job, eos_token_id=eos) for job in asked}
+        found = _partings(model, ours, theirs, eos_token_id=eos)
+    return Written(
+        answers=ours,
+        same=len(ours) - len(found),
+        by=llama_cpp.version(),
+        dtype="float16",
+        partings=found,
+    )
+
+
+def _add_sentencepiece(source: Source, checkpoint: Path) -> None:
+    """Put the base's tokenizer.model beside its tokenizer.json, where it has one.
+
+    From tokenizer.json alone the converter gives every piece of a LLaMA tokenizer the same score,
+    and llama.cpp then joins other pieces.
+    """
+    base = locate(source.spec)
+    if not source.spec.is_local:
+        base = fetch(
+            Repository(
+                name=source.spec.source,
+                revision=source.spec.revision or "",
+                files=(SENTENCEPIECE,),
+                title=f"{SENTENCEPIECE} of {source.spec.source}",
+                instead="run this once with a network",
+            )
+        )
+    if (base / SENTENCEPIECE).is_file():
+        shutil.copyfile(base / SENTENCEPIECE, checkpoint / SENTENCEPIECE)
+
+
+def _compare_prompts(server: Server, source: Source, ours: Answers) -> None:
+    for number, question in enumerate(source.questions, start=1):
+        read = server.tokenize(render_prompt(question["instruction"], question["input"]))
+        if tuple(read) != ours[question["id"]].job.prompt_ids:
+            raise DifferentAnswer(
+                f"llama.cpp reads question {number} ({question['id']}) as other tokens than the "
+                f"model that was exported, so nothing was kept: put the {SENTENCEPIECE} of "
+                f"{source.spec.title} into the folder of its base, or take a newer llama.cpp"
+            )
+
+
+def _partings(
+    model: Any, ours: Answers, theirs: Answers, *, eos_token_id: int
+) -> list[Mapping[str, Any]]:
+    """Return where answers part, measured in 16 bits; refuse one that rounding does not explain."""
+    models.cast(model, half())
+    compared = checks.identity(
+        model, [(OURS, ours), (THEIRS, theirs)], slots=OURS, eos_token_id=eos_token_id
+    )
+    numbers = {question: number for number, question in enumerate(ours, start=1)}
+    for found in compared["partings"]:
+        if found["gap"] > found["noise"]:
+            one, other = found["tokens"]
+            raise DifferentAnswer(
+                f"llama.cpp answers question {numbers[found['question']]} ({found['question']}) "
+                f"differently from token {found['position'] + 1} on: {one} in the model that was "
+                f"exported, {other} in the GGUF file, {found['gap']:.3g} apart where rounding "
+                f"moves {found['noise']:.3g}; so nothing was kept: take another llama.cpp"
+            )
+    return [
+        {name: value for name, value in found.items() if name != "slots"}
+        for found in compared["partings"]
+    ]
