@@ -12,21 +12,12 @@ from threading import Thread
 import pytest
 
 from alpaca_lab.config import ROOT
+from alpaca_lab.exports.secrets import PATTERNS
 from test_notebooks import NOTEBOOKS, read
 from test_security import outside
 
 IN_THE_ENVIRONMENT = "hf_" + "Env" * 11 + "E"
 IN_THE_FILE = "hf_" + "File" * 8 + "FF"
-TOKENS = {
-    "hub": rb"\bhf_[A-Za-z]{30,}\b",
-    "GitHub": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{60,})",
-    "AWS": rb"\bAKIA[0-9A-Z]{16}\b",
-    "Slack": rb"\bxox[abprs]-[0-9A-Za-z-]{20,}",
-    "OpenAI or Anthropic": rb"\bsk-[A-Za-z0-9_-]{40,}",
-    "private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY",
-    "password in an address": rb"[a-z]://[^/\s:@\"'<>]+:[^/\s:@\"'<>]+@",
-}
-"""By whose it is, how a secret looks."""
 
 
 @pytest.fixture
@@ -141,7 +132,7 @@ def test_nothing_that_is_committed_looks_like_a_secret():
         f"{whose} in {path.relative_to(ROOT)}"
         for path in files
         for data in (path.read_bytes(),)
-        for whose, pattern in TOKENS.items()
+        for whose, pattern in PATTERNS.items()
         if re.search(pattern, data)
     ]
     assert not found
@@ -150,17 +141,17 @@ def test_nothing_that_is_committed_looks_like_a_secret():
 @pytest.mark.parametrize(
     ("whose", "secret"),
     [
-        ("hub", IN_THE_ENVIRONMENT),
-        ("GitHub", "ghp_" + "a1" * 18),
-        ("AWS", "AKIA" + "A1" * 8),
-        ("Slack", "xoxb-" + "1a" * 12),
-        ("OpenAI or Anthropic", "sk-" + "a1" * 24),
+        ("hub token", IN_THE_ENVIRONMENT),
+        ("GitHub token", "ghp_" + "a1" * 18),
+        ("AWS key", "AKIA" + "A1" * 8),
+        ("Slack token", "xoxb-" + "1a" * 12),
+        ("OpenAI or Anthropic key", "sk-" + "a1" * 24),
         ("private key", "-----BEGIN RSA " + "PRIVATE KEY-----"),
         ("password in an address", "https" + "://me:secret@host/"),
     ],
 )
 def test_a_secret_would_be_found(whose, secret):
-    assert re.search(TOKENS[whose], f'{{"token": "{secret}"}}'.encode())
+    assert re.search(PATTERNS[whose], f'{{"token": "{secret}"}}'.encode())
 
 
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"

@@ -39,5 +39,5 @@ def find(files: list[Path], *, known: str | None) -> tuple[str, Path] | None:
 def _words(path: Path) -> bytes:
     with path.open("rb") as file:
         if path.suffix == ".safetensors":
-            return file.read(8 + int.from_bytes(file.read(8), "little"))
+            return file.read(int.from_bytes(file.read(8), "little"))
         return file.read(HEAD_BYTES) if path.suffix in WEIGHTS else file.read()
