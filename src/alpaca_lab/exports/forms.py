@@ -29,7 +29,7 @@ class Written:
     dtype: str
     """Of the weights in the files."""
     partings: list[dict[str, Any]] = field(default_factory=list)
-    """Where the other answers part, each within what rounding moves: as `checks.identity` does."""
+    """Where the other answers part, each within rounding: fields of `near_ties.Parting`."""
 
 
 def copy_tokenizer(source: Source, folder: Path) -> None:

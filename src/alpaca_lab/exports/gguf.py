@@ -6,11 +6,11 @@ llama.cpp rounds elsewhere than torch, so that an answer may part where two toke
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from .. import checks, models
+from .. import models
 from ..checkpoints import locate
 from ..hub.fetch import fetch
 from ..hub.repository import Repository
@@ -20,13 +20,12 @@ from .answers import Answers, DifferentAnswer, jobs
 from .forms import Tell, Written, weights_gib
 from .llama_cpp import TYPE, LlamaCpp
 from .llama_server import Server, serving
-from .merged import half, save
+from .merged import save
+from .near_ties import Parting, partings
 from .source import Source
 
 STEPS = 5
 SENTENCEPIECE = "tokenizer.model"
-OURS, THEIRS = 0, 1
-"""Stand for torch and llama.cpp where `checks.identity` tells two decodings by a number."""
 
 
 def gib(source: Source) -> float:
@@ -56,7 +55,7 @@ def write(source: Source, folder: Path, *, llama_cpp: LlamaCpp, tell: Tell) -> W
         asked = jobs(tokenizer, source)
         tell("converting")
         _add_sentencepiece(source, checkpoint)
-        llama_cpp.convert(checkpoint, file, name=f"{source.spec.title} {source.study.name}")
+        llama_cpp.convert(checkpoint, file, name=source.spec.title)
         shutil.rmtree(checkpoint)
         tell("asking llama.cpp")
         longest = max(len(job.prompt_ids) for job in asked) + source.study.max_new_tokens
@@ -64,13 +63,14 @@ def write(source: Source, folder: Path, *, llama_cpp: LlamaCpp, tell: Tell) -> W
         with serving(llama_cpp.server, file, context=longest + 8) as server:
             _compare_prompts(server, source, ours)
             theirs = {job.question: server.answer(job, eos_token_id=eos) for job in asked}
-        found = _partings(model, ours, theirs, eos_token_id=eos)
+        found = partings(model, ours, theirs, eos_token_id=eos)
+    _require_rounding(ours, found)
     return Written(
         answers=ours,
         same=len(ours) - len(found),
         by=llama_cpp.version(),
         dtype="float16",
-        partings=found,
+        partings=[asdict(parting) for parting in found],
     )
 
 
@@ -106,25 +106,15 @@ def _compare_prompts(server: Server, source: Source, ours: Answers) -> None:
             )
 
 
-def _partings(
-    model: Any, ours: Answers, theirs: Answers, *, eos_token_id: int
-) -> list[Mapping[str, Any]]:
-    """Return where answers part, measured in 16 bits; refuse one that rounding does not explain."""
-    models.cast(model, half())
-    compared = checks.identity(
-        model, [(OURS, ours), (THEIRS, theirs)], slots=OURS, eos_token_id=eos_token_id
-    )
+def _require_rounding(ours: Answers, found: Sequence[Parting]) -> None:
+    """Refuse a file whose answers part where rounding does not explain it."""
     numbers = {question: number for number, question in enumerate(ours, start=1)}
-    for found in compared["partings"]:
-        if found["gap"] > found["noise"]:
-            one, other = found["tokens"]
+    for parting in found:
+        if not parting.is_rounding:
             raise DifferentAnswer(
-                f"llama.cpp answers question {numbers[found['question']]} ({found['question']}) "
-                f"differently from token {found['position'] + 1} on: {one} in the model that was "
-                f"exported, {other} in the GGUF file, {found['gap']:.3g} apart where rounding "
-                f"moves {found['noise']:.3g}; so nothing was kept: take another llama.cpp"
+                f"llama.cpp answers question {numbers[parting.question]} ({parting.question}) "
+                f"differently from token {parting.position + 1} on: {parting.ours} in the model "
+                f"that was exported, {parting.theirs} in the GGUF file, {parting.gap:.3g} logits "
+                f"apart where 16 bits move them by {parting.noise:.3g}; so nothing was kept: take "
+                "another llama.cpp"
             )
-    return [
-        {name: value for name, value in found.items() if name != "slots"}
-        for found in compared["partings"]
-    ]

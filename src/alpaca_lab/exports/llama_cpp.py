@@ -22,7 +22,8 @@ VARIABLE = "LLAMA_CPP_DIR"
 UNSLOTH = "UNSLOTH_LLAMA_CPP_PATH"
 CURE = (
     "git clone https://github.com/ggml-org/llama.cpp && cmake -S llama.cpp -B llama.cpp/build && "
-    "cmake --build llama.cpp/build --target llama-server, and give --llama-cpp llama.cpp"
+    "cmake --build llama.cpp/build --target llama-server && pip install sentencepiece, and give "
+    "--llama-cpp llama.cpp"
 )
 TYPE = "f16"
 """Of the weights: bfloat16's values fit but for those below 6e-8, and every llama.cpp is fast."""

@@ -84,7 +84,7 @@ def serving(program: Path, file: Path, *, context: int) -> Iterator[Server]:
         context: Tokens of the longest prompt and answer together.
 
     Raises:
-        SettingError: If it ends, or does not come up; with its last line.
+        SettingError: If it ends, or does not come up; with its first error.
     """
     with socket.socket() as free:
         free.bind((HERE, 0))
@@ -98,7 +98,7 @@ def serving(program: Path, file: Path, *, context: int) -> Iterator[Server]:
             ends = time.monotonic() + PATIENCE_S
             while not server.is_ready():
                 if process.poll() is not None or time.monotonic() > ends:
-                    raise SettingError(f"llama-server does not load {file.name}: {_last(log)}")
+                    raise SettingError(f"llama-server does not load {file.name}: {_reason(log)}")
                 time.sleep(PAUSE_S)
             yield server
         finally:
@@ -110,8 +110,9 @@ def serving(program: Path, file: Path, *, context: int) -> Iterator[Server]:
                 process.wait()
 
 
-def _last(log: Any) -> str:
+def _reason(log: Any) -> str:
+    """Return the first error of a server's log; what comes after it says less and less."""
     log.seek(0)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
     errors = [line for line in lines if "error" in line.lower()]
-    return (errors or [line for line in lines if line] or ["it said nothing"])[-1][-300:]
+    return (errors or [line for line in lines[-1:] if line] or ["it said nothing"])[0][-300:]
