@@ -99,3 +99,24 @@ def hub(monkeypatch, tmp_path, waits):
         close_session()
         yield stub
         close_session()
+
+
+@pytest.fixture
+def upload_hub(monkeypatch, waits):
+    """A hub on this machine, and a token for it in the environment."""
+    from threading import Thread
+
+    from huggingface_hub import close_session, constants
+
+    from upload_hub import TOKEN, UploadHub
+
+    with UploadHub() as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        close_session()
+        yield server
+        close_session()
+        server.shutdown()

@@ -17,6 +17,7 @@ from alpaca_lab.jobs import Finished
 from alpaca_lab.profiles import MODELS, parse_models
 from alpaca_lab.store import Record
 from faults.hub_stub import COMMIT
+from upload_hub import TOKEN
 
 KEY = "tiny-llama"
 
@@ -355,21 +356,20 @@ def test_choices_that_do_not_fit_are_refused(choice, words):
 
 
 @pytest.mark.model
-def test_export_is_published_only_when_it_is_whole_and_only_when_asked(lab, tmp_path, monkeypatch):
-    pushed = []
-
-    def push(place, name, *, public):
-        assert files.damaged(place) == []
-        pushed.append((place, name, public))
-        return f"https://hub/{name}"
-
-    monkeypatch.setattr(exporting.publish, "check", lambda name, *, public: None)
-    monkeypatch.setattr(exporting.publish, "push", push)
-    exported(lab, "merged", tmp_path)
-    assert pushed == []
-    _, said = exported(lab, "merged", tmp_path, push="me/tiny")
-    assert pushed == [(tmp_path / "merged", "me/tiny", False)]
-    assert said.endswith("; private at https://hub/me/tiny")
+def test_export_is_published_only_if_asked_and_then_whole_private_and_without_token(
+    lab, tmp_path, upload_hub, capfd
+):
+    place, said = exported(lab, "merged", tmp_path)
+    assert upload_hub.private == {} and "://" not in said
+    place, said = exported(lab, "merged", tmp_path, push="me/tiny")
+    assert said.endswith(f"; private at {upload_hub.url}/me/tiny")
+    assert upload_hub.private == {"me/tiny": True}
+    assert upload_hub.files == {path.name: path.read_bytes() for path in folder.files(place)}
+    assert files.damaged(place) == []
+    for below in (tmp_path, lab.folder.parent):
+        held = [path for path in below.rglob("*") if path.is_file()]
+        assert held and not [path for path in held if TOKEN.encode() in path.read_bytes()]
+    assert TOKEN not in said + "".join(capfd.readouterr())
 
 
 # llama.cpp
