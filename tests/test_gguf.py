@@ -154,7 +154,7 @@ def test_parting_has_the_gap_of_its_two_tokens():
     model = random_model("llama")
     ours = answered(model)
     context = torch.tensor([[*ours["a"].job.prompt_ids, ours["a"].ids[0]]])
-    logits = model(context).logits[0, -1]
+    logits = model(context).logits[0, -1].detach()
     least = int(logits.argmin())
     [parting] = near_ties.partings(
         model, ours, ours | {"a": other(ours["a"], least)}, eos_token_id=EOS
