@@ -7,6 +7,7 @@ PYTHON ?= python3
 # Not from the environment, where a NAME may mean something else.
 PROFILE = smoke
 DATA =
+COLUMNS =
 MODELS =
 NAME = $(PROFILE)
 
@@ -22,7 +23,7 @@ quoted = '$(subst ','\'',$(1))'
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  options: PROFILE=full  DATA=rows.jsonl  MODELS=tiny-llama,tiny-phi  NAME=mine  PYTHON=python3.12"
+	@echo "  options: PROFILE=full  DATA=rows.jsonl  COLUMNS=output=answer  MODELS=tiny-llama,tiny-phi  NAME=mine  PYTHON=python3.12"
 
 install: $(READY) ## .venv with the CPU or the GPU packages, whichever this machine needs
 
@@ -35,7 +36,8 @@ $(READY): requirements.txt requirements.lock pyproject.toml src/alpaca_lab/insta
 
 run: $(READY) ## execute master_file.ipynb: finetune, decode, score, tables, figures
 	@$(BIN)/python -m alpaca_lab execute --profile $(call quoted,$(PROFILE)) \
-	  --data $(call quoted,$(DATA)) --models $(call quoted,$(MODELS)) --name $(call quoted,$(NAME))
+	  --data $(call quoted,$(DATA)) --columns $(call quoted,$(COLUMNS)) \
+	  --models $(call quoted,$(MODELS)) --name $(call quoted,$(NAME))
 
 test: $(READY) ## the tests that this machine can run
 	@$(BIN)/python -m pytest

@@ -82,7 +82,7 @@ def test_row_without_output_is_named_and_nothing_is_left(tmp_path):
     path.write_text(json.dumps(ROW) + "\n" + json.dumps({"instruction": "x", "text": "y"}) + "\n")
     done = lab("run", "--data", str(path), "--name", "never-begun")
     assert done.returncode == 2
-    assert "rows.jsonl, row 2 has no `output`" in done.stderr
+    assert "rows.jsonl, row 2 has no column 'output'" in done.stderr
     assert not (store.RESULTS / "never-begun").exists()
 
 

@@ -119,7 +119,7 @@ def test_answer_that_was_never_written_is_dropped_and_no_other(output, dropped):
 
 
 def test_row_without_output_is_named():
-    with pytest.raises(SettingError, match="rows.jsonl, row 2 has no `output`.*rename"):
+    with pytest.raises(SettingError, match="rows.jsonl, row 2 has no column 'output'.*--columns"):
         validate([ROW, {"instruction": "x", "response": "y"}], place="rows.jsonl")
 
 
@@ -340,3 +340,67 @@ def test_manifest_changes_with_any_row(tmp_path):
     changed = rows(100)
     changed[0]["output"] += " Indeed."
     assert load(write(tmp_path / "a.jsonl", changed)).manifest() != one
+
+
+RENAMED = {"instruction": "question", "input": "context", "output": "answer"}
+COLUMNS = {"instruction_column": "question", "input_column": "context", "output_column": "answer"}
+
+
+def renamed(records):
+    return [{RENAMED[name]: text for name, text in record.items()} for record in records]
+
+
+def test_rows_under_other_names_are_the_same_dataset(tmp_path):
+    records = [row | {"input": f"Input {i}."} for i, row in enumerate(rows(60))]
+    plain = load(write(tmp_path / "rows.jsonl", records))
+    spec = replace(write(tmp_path / "others.jsonl", renamed(records)), **COLUMNS)
+    other = load(spec)
+    assert other.splits() == plain.splits() and other.findings == plain.findings
+    assert other.manifest()["columns"] == RENAMED
+    for name in ("train", "validation", "test"):
+        assert other.manifest()[name] == plain.manifest()[name]
+
+
+def test_columns_of_alpaca_leave_no_trace_in_the_identity(tmp_path):
+    """Studies that were run before columns could be named keep their runs."""
+    plain = load(write(tmp_path / "rows.jsonl", rows(60)))
+    assert set(plain.source) == {"source", "revision", "sha256"}
+
+
+def test_rows_whose_input_column_is_left_out_have_no_input(tmp_path):
+    records = [row | {"input": f"Input {i}."} for i, row in enumerate(rows(60))]
+    dataset = load(replace(write(tmp_path / "rows.jsonl", records), input_column=""))
+    assert not any(row.input for part in dataset.splits().values() for row in part)
+
+
+def test_a_row_may_lack_the_input_under_its_other_name_too():
+    records = renamed([ROW | {"input": "here"}, {k: v for k, v in ROW.items() if k != "input"}])
+    examples, _ = validate(records, place="x", columns=("question", "context", "answer"))
+    assert [example.input for example in examples] == ["here", ""]
+
+
+@pytest.mark.parametrize("columns", [{}, {"output_column": "reply"}, {"input_column": "notes"}])
+def test_missing_column_is_one_sentence_with_those_there_and_the_option(tmp_path, columns):
+    names = {"instruction_column": "question", "output_column": "answer", "input_column": ""}
+    spec = write(tmp_path / "rows.jsonl", renamed(rows(3)))
+    with pytest.raises(SettingError) as caught:
+        load(replace(spec, **(names | columns if columns else {})))
+    place = f"{spec.source}, row 1 has no column" if "input_column" not in columns else spec.source
+    assert str(caught.value).startswith(place)
+    assert str(caught.value).endswith(
+        "; its columns are 'question', 'context', 'answer': say which hold instruction and output "
+        '(and input, where there is one), as --columns "instruction=question, output=answer"'
+    )
+
+
+def test_a_hundred_columns_of_any_length_still_make_one_short_sentence():
+    row = {f"\x1b[31mcolumn {i} " + "x" * 500: "" for i in range(100)}
+    with pytest.raises(SettingError, match="and 88 more: say which") as caught:
+        validate([row], place="x")
+    assert len(str(caught.value)) < 1000 and "\x1b" not in str(caught.value)
+
+
+def test_columns_in_themselves_wrong_are_refused():
+    for columns in ({"output_column": ""}, {"instruction_column": "output"}, {"input_column": 3}):
+        with pytest.raises(SettingError, match="column"):
+            DataSpec(**columns)

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from alpaca_lab.config import SettingError
+from alpaca_lab import data
+from alpaca_lab.config import DataSpec, SettingError
+from alpaca_lab.rows import cache as rows_cache
 from alpaca_lab.rows.sources import read_hub
 from faults.hub_stub import COMMIT, Fault
 
@@ -111,3 +113,19 @@ def test_a_dataset_of_which_a_file_is_lacking_is_not_read(rows_on_hub, monkeypat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(SettingError, match="no list of its files is in the cache"):
         read_hub("lab/rows", COMMIT)
+
+
+def test_columns_of_a_hub_dataset_may_have_other_names(hub, monkeypatch, tmp_path):
+    monkeypatch.setattr(rows_cache, "OUTPUTS", tmp_path / "outputs")
+    asked = [{"q": f"Say {n} in words.", "a": f"This is {n}."} for n in range(60)]
+    hub.add("dataset", "lab/asked", COMMIT, {"rows.jsonl": lines(asked)})
+    spec = DataSpec(
+        source="lab/asked", revision=COMMIT, test_share=0.3, validation_share=0.2,
+        instruction_column="q", input_column="", output_column="a",
+    )  # fmt: skip
+    found = [row for part in data.load(spec).splits().values() for row in part]
+    assert sorted((row.instruction, row.output) for row in found) == sorted(
+        (row["q"], row["a"]) for row in asked
+    )
+    with pytest.raises(SettingError, match="row 1 has no column 'instruction'; its .* 'q', 'a'"):
+        data.load(DataSpec(source="lab/asked", revision=COMMIT))

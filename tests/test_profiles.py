@@ -2,8 +2,15 @@
 
 import pytest
 
-from alpaca_lab.config import SettingError
-from alpaca_lab.profiles import MODELS, PROFILES, configure, parse_data, parse_models
+from alpaca_lab.config import DataSpec, SettingError
+from alpaca_lab.profiles import (
+    MODELS,
+    PROFILES,
+    configure,
+    parse_columns,
+    parse_data,
+    parse_models,
+)
 
 
 def test_nothing_changed_is_the_profile():
@@ -97,3 +104,31 @@ def test_other_rows_do_not_inherit_a_licence(tmp_path):
 def test_licence_is_an_identifier_of_the_hub():
     with pytest.raises(SettingError, match="data: license 'MIT License' is no identifier"):
         configure("smoke", changes={"data.license": "MIT License"})
+
+
+def test_columns_are_named_part_by_part_and_the_others_keep_theirs():
+    data = configure("smoke", columns="output = answer , instruction=question").data
+    assert data.columns == ("question", "input", "answer")
+    assert parse_columns("input=", data).columns == ("question", "", "answer")
+    assert configure("smoke", columns=" , ").data == PROFILES["smoke"].data
+
+
+def test_a_column_whose_name_holds_a_comma_is_set_by_its_field():
+    data = configure("smoke", changes={"data.output_column": "answer, whole"}).data
+    assert data.output_column == "answer, whole"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("question=instruction", "'question=instruction' is not PART=COLUMN with instruction, "),
+        ("question", r'such as "instruction=question, output=answer"'),
+        ("instruction=a, instruction=b", "columns: instruction is named twice"),
+        ("instruction=text, output=text", "columns: 'text', 'input', 'text' names one column"),
+        ("output=input", "names one column twice"),
+        ("output=", "instruction and output need a column each"),
+    ],
+)
+def test_columns_that_make_no_sense_are_named(columns, message):
+    with pytest.raises(SettingError, match=message):
+        parse_columns(columns, DataSpec())

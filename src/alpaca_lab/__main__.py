@@ -43,6 +43,10 @@ Models = Annotated[
 Data = Annotated[
     str, typer.Option(help="A .json, .jsonl or .parquet file, or a hub dataset owner/name@COMMIT.")
 ]
+Columns = Annotated[
+    str,
+    typer.Option(help='What the columns are called, as "instruction=question, output=answer".'),
+]
 Name = Annotated[str, typer.Option(help="Folder below results/; the profile's name if not given.")]
 Changes = Annotated[
     list[str] | None,
@@ -59,7 +63,9 @@ WorldSize = Annotated[
 ]
 
 
-def _study(profile: str, models: str, data: str, name: str, changes: list[str] | None) -> StudySpec:
+def _study(
+    profile: str, models: str, data: str, columns: str, name: str, changes: list[str] | None
+) -> StudySpec:
     pairs = [change.partition("=") for change in changes or []]
     for field, equals, _ in pairs:
         if not equals:
@@ -68,6 +74,7 @@ def _study(profile: str, models: str, data: str, name: str, changes: list[str] |
         profile,
         models=models,
         data=data,
+        columns=columns,
         name=name,
         changes={field: value for field, _, value in pairs},
     )
@@ -105,11 +112,12 @@ def run(
     profile: Profile = "smoke",
     models: Models = "",
     data: Data = "",
+    columns: Columns = "",
     name: Name = "",
     changes: Changes = None,
 ) -> None:
     """Run a whole study: finetune, decode, score, and write its tables and figures."""
-    chosen = _study(profile, models, data, name, changes)
+    chosen = _study(profile, models, data, columns, name, changes)
     checks.require_feasible(chosen)
     record = Record.of(chosen.name)
     study.run(chosen, record=record)
@@ -118,15 +126,19 @@ def run(
 
 @app.command()
 def execute(
-    profile: Profile = "smoke", models: Models = "", data: Data = "", name: Name = ""
+    profile: Profile = "smoke",
+    models: Models = "",
+    data: Data = "",
+    columns: Columns = "",
+    name: Name = "",
 ) -> None:
     """Run a whole study by executing master_file.ipynb into its record: what `make run` does."""
     from . import executed
 
-    record = Record.of(_study(profile, models, data, name, None).name)
+    record = Record.of(_study(profile, models, data, columns, name, None).name)
     executed.execute(
         record,
-        {"PROFILE": profile, "MODELS": models, "DATA": data, "NAME": name},
+        {"PROFILE": profile, "MODELS": models, "DATA": data, "COLUMNS": columns, "NAME": name},
         log=study.logs(record) / "kernel.log",
     )
     folders = "   ".join(f"{part}: {record.folder / part}" for part in ("tables", "figures"))
@@ -138,11 +150,12 @@ def preflight(
     profile: Profile = "smoke",
     models: Models = "",
     data: Data = "",
+    columns: Columns = "",
     name: Name = "",
     changes: Changes = None,
 ) -> None:
     """Say what this machine can run of a study, and why; exit status 1 if not all of it."""
-    table = checks.table(_study(profile, models, data, name, changes))
+    table = checks.table(_study(profile, models, data, columns, name, changes))
     print(table.to_string(index=False))
     raise typer.Exit(0 if table["can run"].eq("yes").all() else 1)
 
@@ -152,6 +165,7 @@ def finetune(
     profile: Profile = "smoke",
     models: Models = "",
     data: Data = "",
+    columns: Columns = "",
     name: Name = "",
     changes: Changes = None,
     spec: Spec = None,
@@ -162,7 +176,7 @@ def finetune(
     ranks.join(world_size, gpu=True)
     from . import finetune as stage
 
-    chosen, record = _prepared(spec, profile, models, data, name, changes)
+    chosen, record = _prepared(spec, profile, models, data, columns, name, changes)
     for model in _only(chosen, only).models:
         manifest = stage.finetune(chosen, model.key, record=record)
         if not ranks.is_main():
@@ -180,6 +194,7 @@ def generate(
     profile: Profile = "smoke",
     models: Models = "",
     data: Data = "",
+    columns: Columns = "",
     name: Name = "",
     changes: Changes = None,
     spec: Spec = None,
@@ -190,7 +205,7 @@ def generate(
     ranks.join(world_size, gpu=False)
     from . import generate as stage
 
-    chosen, record = _prepared(spec, profile, models, data, name, changes)
+    chosen, record = _prepared(spec, profile, models, data, columns, name, changes)
     for model in _only(chosen, only).models:
         stage.generate(chosen, model.key, record=record)
     ranks.leave()
@@ -224,6 +239,7 @@ def score(
     profile: Profile = "smoke",
     models: Models = "",
     data: Data = "",
+    columns: Columns = "",
     name: Name = "",
     changes: Changes = None,
     spec: Spec = None,
@@ -232,7 +248,7 @@ def score(
     if file is None:
         from . import score as stage
 
-        chosen, record = _prepared(spec, profile, models, data, name, changes)
+        chosen, record = _prepared(spec, profile, models, data, columns, name, changes)
         stage.score(chosen, record=record)
         return
     from . import score_file
@@ -245,13 +261,17 @@ def score(
 
 @app.command(name="data")
 def data_(
-    profile: Profile = "smoke", data: Data = "", name: Name = "", changes: Changes = None
+    profile: Profile = "smoke",
+    data: Data = "",
+    columns: Columns = "",
+    name: Name = "",
+    changes: Changes = None,
 ) -> None:
     """Say what is in the data: rejected rows, near-duplicates, the split, contamination."""
     from . import data as rows
     from .datasheet import report as data_report
 
-    chosen = _study(profile, "", data, name, changes)
+    chosen = _study(profile, "", data, columns, name, changes)
     dataset = rows.load(chosen.data)
     folder = Record.of(chosen.name).folder / "data"
     data_report.write(dataset, folder)

@@ -122,6 +122,12 @@ class DataSpec:
 
     source: str = "yahma/alpaca-cleaned"
     """Hub dataset, or a local .json, .jsonl or .parquet file with instruction, input and output."""
+    instruction_column: str = "instruction"
+    """The column that holds the instruction."""
+    input_column: str = "input"
+    """The column that holds the input, which a row may lack; "" where no row has one."""
+    output_column: str = "output"
+    """The column that holds the answer."""
     revision: str | None = "12567cabf869d7c92e573c7c783905fc160e9639"
     """Commit of the hub dataset, 40 hex digits; None for a local file."""
     test_share: float = 0.02
@@ -152,6 +158,20 @@ class DataSpec:
             self.max_train_rows is None or self.max_train_rows > 0,
             "max_train_rows must be at least 1, or None for all rows",
         )
+        require(
+            bool(self.instruction_column and self.output_column),
+            "columns: instruction and output need a column each; input alone may have none",
+        )
+        named = [name for name in self.columns if name]
+        require(
+            len(set(named)) == len(named),
+            f"columns: {', '.join(map(shown, named))} names one column twice",
+        )
+
+    @property
+    def columns(self) -> tuple[str, str, str]:
+        """The columns of instruction, input and output."""
+        return self.instruction_column, self.input_column, self.output_column
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from .rows import clusters, contamination
 from .rows.cache import remember
 from .rows.contamination import Overlap
 from .rows.sources import read_file, read_hub
-from .rows.validation import Example, Findings, validate
+from .rows.validation import FIELDS, Example, Findings, validate
 
 Split = Literal["train", "validation", "test"]
 SPLITS = ("train", "validation", "test")
@@ -39,7 +39,8 @@ class Dataset:
     """The usable rows of a source, split, and all that was found on the way."""
 
     source: dict[str, Any]
-    """Identity: the hub name and commit, or the file's name and sha256."""
+    """Identity: the hub name and commit, or the file's name and sha256; and the columns, where
+    they are not those of Alpaca."""
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
@@ -95,12 +96,14 @@ def load(spec: DataSpec) -> Dataset:
     """
     path = Path(spec.source)
     if path.is_absolute():
-        examples, findings = validate(read_file(path), place=str(path))
+        examples, findings = validate(read_file(path), place=str(path), columns=spec.columns)
         source = {"source": path.name, "revision": None, "sha256": sha256_file(path)}
     else:
         records = read_hub(spec.source, spec.revision)
-        examples, findings = validate(records, place=spec.source)
+        examples, findings = validate(records, place=spec.source, columns=spec.columns)
         source = {"source": spec.source, "revision": spec.revision, "sha256": None}
+    if spec.columns != FIELDS:
+        source["columns"] = dict(zip(FIELDS, spec.columns, strict=True))
     return split(examples, spec=spec, source=source, findings=findings)
 
 

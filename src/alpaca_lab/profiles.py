@@ -26,6 +26,10 @@ from .config import (
 )
 from .sweep import cells
 
+PARTS = ("instruction", "input", "output")
+"""What a row is made of."""
+COLUMNS_EXAMPLE = "instruction=question, output=answer"
+
 HUB_DATASETS = {
     "yahma/alpaca-cleaned": "12567cabf869d7c92e573c7c783905fc160e9639",
     "tatsu-lab/alpaca": "dce01c9b08f87459cf36a430d809084718273017",
@@ -113,6 +117,7 @@ def configure(
     *,
     models: str = "",
     data: str = "",
+    columns: str = "",
     name: str = "",
     changes: Mapping[str, Any] | None = None,
 ) -> StudySpec:
@@ -122,6 +127,7 @@ def configure(
         profile: A key of `PROFILES`.
         models: As for `parse_models`; "" keeps the profile's.
         data: As for `parse_data`; "" keeps the profile's.
+        columns: As for `parse_columns`; "" keeps the profile's.
         name: Folder below results/; "" keeps the profile's name.
         changes: {field: value}, a field of a part written with a dot: {"train.epochs": 1}. A value
             may be text, as typed in a shell or a form: "1", "(0.5, 1.0)", "None"; "" keeps the
@@ -140,6 +146,8 @@ def configure(
         study = replace(study, models=parse_models(models))
     if data:
         study = replace(study, data=parse_data(data, study.data))
+    if columns:
+        study = replace(study, data=parse_columns(columns, study.data))
     if name:
         study = replace(study, name=name)
     rows = study.data.source
@@ -257,6 +265,36 @@ def parse_data(source: str, base: DataSpec) -> DataSpec:
         "as owner/name@COMMIT",
     )
     return replace(base, source=str(path), revision=None, license=None)
+
+
+def parse_columns(text: str, base: DataSpec) -> DataSpec:
+    """Return `base` with its columns named by `text`.
+
+    Args:
+        text: "instruction=question, output=answer": a part of a row and the column that holds it.
+            A part that is not named keeps the column that it has in `base`; "input=" says that
+            there is none. A column whose name holds a comma is set by its field,
+            `data.output_column`.
+        base: The rows.
+
+    Raises:
+        SettingError: If a part is unknown or named twice, or a column is.
+
+    Example:
+        >>> parse_columns("instruction=question, output=answer, input=", DataSpec()).columns
+        ('question', '', 'answer')
+    """
+    named: dict[str, str] = {}
+    for item in filter(None, (item.strip() for item in text.split(","))):
+        part, equals, column = (piece.strip() for piece in item.partition("="))
+        require(
+            bool(equals) and part in PARTS,
+            f'columns: {shown(item)} is not PART=COLUMN with instruction, input or output as PART, '
+            f'such as "{COLUMNS_EXAMPLE}"',
+        )
+        require(part not in named, f"columns: {part} is named twice")
+        named[part] = column
+    return replace(base, **{f"{part}_column": column for part, column in named.items()})
 
 
 def _local(text: str) -> Path:

@@ -13,6 +13,9 @@ from ..config import SettingError
 from .ngrams import normalise
 
 FIELDS = ("instruction", "input", "output")
+"""What a row is made of, and the columns of Alpaca that hold it."""
+LISTED = 12
+"""Columns of a source that a message names."""
 _WHY = r"(\s+(is\s+)?(required|needed|necessary|provided|given|possible))?"
 NO_INPUT = re.compile(
     rf"[\W_]*(no[\s_-]*input[se]?{_WHY}|n\s*/\s*a|none|not applicable)[\W_]*", re.IGNORECASE
@@ -81,20 +84,26 @@ class Findings:
     """Inputs that said only that there is none, as spelled: how many rows, most frequent first."""
 
 
-def validate(records: Sequence[Any], *, place: str) -> tuple[list[Example], Findings]:
+def validate(
+    records: Sequence[Any], *, place: str, columns: tuple[str, str, str] = FIELDS
+) -> tuple[list[Example], Findings]:
     """Turn records into examples, and name every row that is left out.
 
     An input that only says that there is none becomes an empty input, and is counted.
 
     Args:
-        records: Mappings with `instruction`, `output` and optionally `input`.
+        records: Mappings with `instruction`, `output` and optionally `input`, or what `columns`
+            calls them.
         place: The file or dataset, for error messages.
+        columns: The columns of instruction, input and output; "" for an input that no row has.
 
     Returns:
         The examples, and what was found.
 
     Raises:
-        SettingError: If a row is not a mapping or lacks a field: then the file is not Alpaca data.
+        SettingError: If a row is not a mapping or lacks a column: then the file is not Alpaca data,
+            or its columns have other names. A row may lack the input, but where a name was given
+            for it, not every row.
 
     Example:
         >>> rows = [{"instruction": "Hi", "input": "No input.", "output": "Hello."}]
@@ -104,8 +113,11 @@ def validate(records: Sequence[Any], *, place: str) -> tuple[list[Example], Find
         ('', {'No input.': 1}, 'placeholder output')
     """
     examples, rejected, fillers = [], [], Counter()
+    asked = columns[1] if columns[1] != FIELDS[1] else ""
+    if asked and records and not any(isinstance(row, Mapping) and asked in row for row in records):
+        raise SettingError(f"{place}: no row has the column {shown(asked)}; {_cure(records[0])}")
     for number, record in enumerate(records, start=1):
-        values = _fields(record, f"{place}, row {number}")
+        values = _fields(record, f"{place}, row {number}", columns)
         reason = _fault(values)
         if reason:
             rejected.append(Rejected(number, reason, _excerpt(values)))
@@ -132,17 +144,27 @@ def shorten(text: str, length: int = SHOWN) -> str:
     return line if whole else line[:length].rstrip() + "..."
 
 
-def _fields(record: Any, where: str) -> dict[str, Any]:
+def _fields(record: Any, where: str, columns: tuple[str, str, str]) -> dict[str, Any]:
+    """Return what a record holds of instruction, input and output."""
+    instruction, _, output = columns
     if not isinstance(record, Mapping):
         raise SettingError(f"{where}: expected an object with instruction, input and output")
-    for name in ("instruction", "output"):
+    for name in (instruction, output):
         if name not in record:
-            raise SettingError(
-                f"{where} has no `{name}`: each row needs instruction and output "
-                "(input is optional); rename the columns or add the field"
-            )
-    values = {name: record.get(name) for name in FIELDS}
+            raise SettingError(f"{where} has no column {shown(name)}; {_cure(record)}")
+    values = {name: record.get(column) for name, column in zip(FIELDS, columns, strict=True)}
     return values | {"input": "" if values["input"] is None else values["input"]}
+
+
+def _cure(record: Any) -> str:
+    """Return which columns a record has, and how to say which is which."""
+    names = list(record) if isinstance(record, Mapping) else []
+    there = ", ".join(shown(name) for name in names[:LISTED]) or "none"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return (
+        f"its columns are {there}{more}: say which hold instruction and output (and input, where "
+        'there is one), as --columns "instruction=question, output=answer"'
+    )
 
 
 def _fault(values: Mapping[str, Any]) -> str:
