@@ -289,7 +289,7 @@ def parse_columns(text: str, base: DataSpec) -> DataSpec:
         part, equals, column = (piece.strip() for piece in item.partition("="))
         require(
             bool(equals) and part in PARTS,
-            f'columns: {shown(item)} is not PART=COLUMN with instruction, input or output as PART, '
+            f"columns: {shown(item)} is not PART=COLUMN with instruction, input or output as PART, "
             f'such as "{COLUMNS_EXAMPLE}"',
         )
         require(part not in named, f"columns: {part} is named twice")
