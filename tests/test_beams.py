@@ -1,11 +1,13 @@
 """Beam search in padded batches against the library's own, one prompt at a time."""
 
+from itertools import product
+
 import pytest
 
 from alpaca_lab import beams
 from alpaca_lab.config import DecodeSetting, SettingError
 from alpaca_lab.jobs import Job
-from random_models import ARCHITECTURES, EOS, PAD, random_model, random_prompts
+from random_models import ARCHITECTURES, EOS, OTHERS, PAD, random_model, random_prompts
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.model
@@ -34,13 +36,16 @@ def search(model, jobs, *, rows=8, eos=EOS):
     return {finished.job.question: finished for finished in found}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("num_beams", [2, 4])
+@pytest.mark.parametrize(
+    ("architecture", "num_beams"),
+    [*product(ARCHITECTURES, (2, 4)), *product(OTHERS, (3,))],
+)
 def test_batched_search_finds_what_the_library_finds_one_prompt_at_a_time(architecture, num_beams):
     model = random_model(architecture)
     prompts = random_prompts(*LENGTHS)
     jobs = jobs_for(prompts, num_beams=num_beams)
-    eos = search(model, jobs)["q0"].ids[5]  # a token that such a model does say, to end answers
+    # A token that such a model does say, to end answers.
+    eos = search(model, jobs)["q0"].ids[5 if architecture in ARCHITECTURES else 0]
     found = search(model, jobs, eos=eos)
     assert "eos" in {answer.finish_reason for answer in found.values()}
     for n, prompt in enumerate(prompts):

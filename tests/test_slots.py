@@ -7,7 +7,7 @@ import pytest
 from alpaca_lab.config import TINY, DecodeSetting, SettingError
 from alpaca_lab.jobs import Job
 from alpaca_lab.slots import decode
-from random_models import ARCHITECTURES, EOS, PAD, random_model, random_prompts
+from random_models import ARCHITECTURES, EOS, OTHERS, PAD, random_model, random_prompts
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.model
@@ -86,7 +86,7 @@ def test_greedy_answers_are_those_of_generate(model, slots):
         assert ours[f"q{n}", "greedy", 0][0] == generated(model, prompt, budget=40)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ("llama", "mistral", "phi"))
 def test_greedy_answers_of_the_trained_models_are_those_of_generate(name):
     folder = TINY / name
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -103,36 +103,50 @@ def test_greedy_answers_of_the_trained_models_are_those_of_generate(name):
         )
 
 
-def other_model(name, **changes):
-    """Return a small float32 model whose blocks the engine does not know."""
-    import transformers
-
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
-    tokens = {"vocab_size": 128, "pad_token_id": PAD, "bos_token_id": 1, "eos_token_id": EOS}
-    config = getattr(transformers, f"{name}Config")(
-        **(sizes | heads | tokens | {"initializer_range": 0.15} | changes)
-    )
-    torch.manual_seed(0)
-    return getattr(transformers, f"{name}ForCausalLM")(config).eval()
-
-
 FAR = {"rope_theta": 10_000.0, "rope_type": "linear", "factor": 2.0}
+LLAMA3 = {
+    "rope_theta": 10_000.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 16,
+}  # fmt: skip
+WINDOWS = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [("Qwen2", {}), ("StableLm", {}), ("Llama", {"rope_parameters": FAR})],
-)
-def test_a_model_of_other_blocks_goes_its_own_way_to_the_answers_of_generate(name, changes):
-    from alpaca_lab.engine.forward import PlainForward, forward_of
-
-    model = other_model(name, **changes)
-    assert isinstance(forward_of(model), PlainForward)
+def assert_answers_are_those_of_generate(model):
     prompts = random_prompts(*LENGTHS)
     ours = answers(model, jobs_for(prompts, settings={"greedy": SETTINGS["greedy"]}), slots=3)
     for n, prompt in enumerate(prompts):
         assert ours[f"q{n}", "greedy", 0][0] == generated(model, prompt, budget=40)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [*((name, {}) for name in OTHERS), ("llama", {"rope_parameters": FAR}), ("qwen2", WINDOWS)],
+)
+def test_a_model_of_other_blocks_goes_its_own_way_to_the_answers_of_generate(architecture, changes):
+    from alpaca_lab.engine.forward import PlainForward, forward_of
+
+    model = random_model(architecture, **changes)
+    assert isinstance(forward_of(model), PlainForward)
+    assert_answers_are_those_of_generate(model)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("llama", {"rope_parameters": LLAMA3}),
+        ("llama", {"attention_bias": True, "head_dim": 32}),
+        ("qwen2", {"tie_word_embeddings": True}),
+        ("qwen2", {"num_attention_heads": 7, "num_key_value_heads": 1, "hidden_size": 56}),
+    ],
+)
+def test_variants_of_known_blocks_are_joined_and_give_the_answers_of_generate(
+    architecture, changes
+):
+    from alpaca_lab.engine.forward import JoinedForward, forward_of
+
+    model = random_model(architecture, **changes)
+    assert isinstance(forward_of(model), JoinedForward)
+    assert_answers_are_those_of_generate(model)
 
 
 def test_known_blocks_are_joined_in_place_and_the_model_stays_what_it_was(model):

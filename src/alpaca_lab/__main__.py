@@ -38,7 +38,11 @@ INTERRUPTED = 130
 
 Profile = Annotated[str, typer.Option(help="smoke: tiny models on a CPU. full: a 24 GB GPU.")]
 Models = Annotated[
-    str, typer.Option(help="Models by name, comma-separated; NAME=FOLDER takes a local checkpoint.")
+    str,
+    typer.Option(
+        help="Models by name, comma-separated. NAME=FOLDER takes a local checkpoint, "
+        "NAME=owner/name@COMMIT one of the hub, also of models that have no name here."
+    ),
 ]
 Data = Annotated[
     str, typer.Option(help="A .json, .jsonl or .parquet file, or a hub dataset owner/name@COMMIT.")

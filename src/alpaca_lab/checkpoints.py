@@ -1,12 +1,12 @@
 """Where a model's weights are, and which they are: a local folder, or a commit of the hub."""
 
 import hashlib
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .blocks import shape_of
 from .config import ModelSpec, SettingError
 from .files import sha256_file
 from .hub.fetch import fetch
@@ -112,5 +112,5 @@ def identify(spec: ModelSpec) -> dict[str, Any]:
 
 
 def read_shape(folder: Path) -> Shape:
-    """Return the sizes of a checkpoint from its config.json."""
-    return Shape.from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    """Return the sizes of a checkpoint; see `blocks.shape_of`."""
+    return shape_of(folder)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from . import beams, checkpoints, checks, encoding, hardware, likelihood, models, slots
+from .architectures import why_plain
 from .config import ModelSpec, SettingError, StudySpec
 from .endings import is_out_of_memory
 from .fitting import decode_plan
@@ -83,6 +84,12 @@ class ModelDecoder:
         began = perf_counter()
         loaded = self._load(merged=self.merged)
         self.load_s = perf_counter() - began
+        reason = why_plain(loaded[0].config)
+        if reason is not None and self.adapter is not None:
+            say(
+                f"{self.spec.title}: decoded by Transformers' own modules rather than in joined "
+                f"products, for {reason}; slower, the same answers"
+            )
         return loaded
 
     def _load(self, *, merged: bool) -> tuple[Any, Any]:

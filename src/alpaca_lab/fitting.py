@@ -1,6 +1,7 @@
 """How a finetune and a decode are fitted to this card: tokens per pass, answers side by side."""
 
-from .config import LLAMA_LINEARS, PHI_LINEARS, ModelSpec, SettingError, StudySpec
+from .architectures import LINEARS
+from .config import ModelSpec, SettingError, StudySpec
 from .memory import (
     DecodePlan,
     PassPlan,
@@ -11,9 +12,6 @@ from .memory import (
     plan_decode,
     plan_pass,
 )
-
-PACKED_LINEARS = {"llama": LLAMA_LINEARS, "mistral": LLAMA_LINEARS, "phi": PHI_LINEARS}
-"""The architectures that are trained on packed rows, with all the layers that LoRA must be on."""
 
 CPU_TOKENS = 4096
 """Tokens per pass on a CPU, where memory is no concern for a model that is trained there."""
@@ -47,7 +45,7 @@ def plan(
     wish, recipe = study.resources, study.train
     trainable = shape.lora_parameters(study.lora.rank, spec.lora_targets)
     packed = recipe.packing and study.lora.dropout == 0
-    packed &= set(PACKED_LINEARS.get(shape.architecture, ())) == set(spec.lora_targets)
+    packed &= set(LINEARS.get(shape.architecture, ())) == set(spec.lora_targets)
     if wish.micro_batch_tokens is not None and wish.micro_batch_tokens < recipe.max_length:
         raise SettingError(
             f"resources.micro_batch_tokens={wish.micro_batch_tokens} does not hold a row of "

@@ -7,10 +7,10 @@ architectures that `packed` knows; any other model runs padded, through its own 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from . import batches
+from . import architectures, batches
 from .config import LoraSpec
 from .encoding import IGNORED
-from .fitting import PACKED_LINEARS
+from .memory import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 EncodedRow = dict[str, list[int]]
 
-ACTIVATIONS = {"llama": "silu", "mistral": "silu", "phi": "gelu_new"}
-"""The architectures of `packed`, each with the activation that it knows."""
+NF4_BLOCK = 64
+"""Weights that share a scale: packed layers lie side by side, and no block may reach across two."""
 
 
 class Layout(Protocol):
@@ -38,23 +38,20 @@ def why_not_packed(
     config: "PretrainedConfig", *, targets: Sequence[str], lora: LoraSpec, max_length: int
 ) -> str | None:
     """Return why a model cannot be trained on packed rows, or None when it can."""
-    activation = ACTIVATIONS.get(config.model_type)
-    if activation is None:
-        return f"its architecture is {config.model_type}"
-    if config.hidden_act != activation:
-        return f"its activation is {config.hidden_act}"
-    if config.rope_parameters.get("rope_type", "default") != "default":
-        return "its rotary positions are scaled"
-    if getattr(config, "qk_layernorm", False):
-        return "it normalises queries and keys"
+    reason = architectures.why_plain(config)
+    if reason is not None:
+        return reason
     window = getattr(config, "sliding_window", None)
     if window is not None and window < max_length:
         return f"its attention window of {window} is shorter than max_length"
     if lora.dropout > 0:
         return "LoRA dropout is above 0"
-    linears = PACKED_LINEARS[config.model_type]
+    linears = architectures.LINEARS[config.model_type]
     if set(targets) != set(linears):
         return f"LoRA is not on all {len(linears)} layers of a block"
+    sizes = Shape.from_config(config.to_dict()).linears().values()
+    if any(inputs * outputs % NF4_BLOCK for inputs, outputs in sizes):
+        return f"its matrices do not fill NF4's blocks of {NF4_BLOCK} weights"
     return None
 
 

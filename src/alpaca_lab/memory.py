@@ -24,7 +24,7 @@ class Shape:
     """The sizes that decide a decoder's parameters and memory."""
 
     architecture: str
-    """`model_type` of the checkpoint: "llama", "mistral", "phi"."""
+    """`model_type` of the checkpoint; all but "phi" have LLaMA's linear layers."""
     layers: int
     hidden: int
     intermediate: int

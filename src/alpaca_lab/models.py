@@ -6,16 +6,18 @@ same values (merging into NF4 itself would round the adapter away), and the resu
 Transformers model.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .blocks import check_blocks
 from .checkpoints import locate, read_shape
 from .config import LoraSpec, ModelSpec, SettingError, TrainSpec
 from .hardware import compute_dtype, device, release
 from .memory import Shape
-from .trust import ADAPTER, check_adapter, check_checkpoint
+from .trust import ADAPTER, check_adapter, check_checkpoint, read_object
 
 if TYPE_CHECKING:
     import torch
@@ -25,23 +27,49 @@ if TYPE_CHECKING:
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     """Load a tokenizer with a padding token that is not EOS, padding on the left for decoding.
 
-    Padding with EOS would mask the EOS away in training, and the model would never learn to stop.
+    What is padded is masked, so that any token could pad that the embedding has a row for. But a
+    library that is given EOS for padding may mask the EOS away in training, and the model would
+    never learn to stop.
 
     Raises:
         SettingError: If tokenizer.json is missing: Transformers 5 builds wrong merges from a bare
-            tokenizer.model (3% of the Alpaca rows get other ids).
+            tokenizer.model (3% of the Alpaca rows get other ids). If there is no EOS.
     """
     from transformers import AutoTokenizer
 
     if not (folder / "tokenizer.json").is_file():
         raise SettingError(f"{folder} has no tokenizer.json; save the tokenizer in the fast format")
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        tokenizer.pad_token = tokenizer.unk_token
-        if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+    if tokenizer.eos_token_id is None:
+        raise SettingError(
+            f"{folder}: the tokenizer names no eos_token, so that no answer could end; add it to "
+            "tokenizer_config.json"
+        )
+    rows = _embedding_rows(folder)
+
+    def pads(token: int | None) -> bool:
+        return token is not None and token != tokenizer.eos_token_id and token < rows
+
+    if not pads(tokenizer.pad_token_id):
+        if pads(tokenizer.unk_token_id):
+            tokenizer.pad_token = tokenizer.unk_token
+        elif len(tokenizer) < rows:
             # Phi-2 has EOS alone, and rows to spare in its embedding: a new token fits.
             tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
+        else:
+            # LLaMA 3 has neither. An ordinary token stays one: it is named, not added.
+            named = (tokenizer.bos_token_id, 0, 1)
+            tokenizer.pad_token_id = next(token for token in named if pads(token))
     return tokenizer
+
+
+def _embedding_rows(folder: Path) -> float:
+    """Return how many tokens a model has embeddings for; without end where nothing says so."""
+    path = folder / "config.json"
+    config = read_object(path) if path.is_file() else {}
+    text = config.get("text_config")
+    size = config.get("vocab_size") or (text if isinstance(text, dict) else {}).get("vocab_size")
+    return size if isinstance(size, int) else math.inf
 
 
 def _load_nf4(folder: Path) -> "PreTrainedModel":
@@ -62,9 +90,19 @@ def _load_nf4(folder: Path) -> "PreTrainedModel":
         quantization_config=quantization,
         use_safetensors=True,
         trust_remote_code=False,
+        **_attention(folder),
     )
     keep_trainable_layout(model)
     return model
+
+
+def _attention(folder: Path) -> dict[str, str]:
+    """Return what a model must be told to attend as it was trained to.
+
+    Gemma 2 caps its attention's logits, which PyTorch's kernel cannot, and silently leaves out.
+    """
+    capped = read_object(folder / "config.json").get("attn_logit_softcapping")
+    return {"attn_implementation": "eager"} if capped else {}
 
 
 def keep_trainable_layout(model: "PreTrainedModel") -> None:
@@ -97,6 +135,7 @@ def load_trainable(
     """
     folder = locate(spec)
     check_checkpoint(folder)
+    check_blocks(folder, targets=spec.lora_targets)
     load = _load_unsloth if train.loader == "unsloth" else _load_plain
     model = load(folder, spec=spec, lora=lora, train=train)
     check_adapted(model, shape=read_shape(folder), targets=spec.lora_targets, lora=lora)
@@ -208,6 +247,7 @@ def load_decoder(
 
     folder = locate(spec)
     check_checkpoint(folder)
+    check_blocks(folder, targets=spec.lora_targets)
     shape, targets = read_shape(folder), spec.lora_targets
     # Before PEFT opens it, which would unpickle, fetch or drop what it finds there.
     lora = None if adapter is None else check_adapter(adapter, shape=shape, targets=targets)

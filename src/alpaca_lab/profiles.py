@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from . import typed
+from .blocks import targets_of
 from .characters import shown
 from .config import (
     BERT_BASE,
+    HUB_NAME,
     MINILM,
     PHI_LINEARS,
+    REVISION,
     ROBERTA,
     TINY,
     DataSpec,
@@ -202,32 +205,61 @@ def _from_text(text: str, fault: str) -> Any:
 
 
 def parse_models(text: str) -> tuple[ModelSpec, ...]:
-    """Read "llama-2-7b, phi-2=/models/phi-2": keys of `MODELS`, each with its own folder if wanted.
+    """Read "llama-2-7b, phi-2=/models/phi-2, qwen=Qwen/Qwen2.5-0.5B@COMMIT".
 
     Args:
-        text: Comma-separated keys. `key=FOLDER` takes the weights from FOLDER, which holds a
-            Transformers checkpoint of that architecture in safetensors.
+        text: Comma-separated. A key of `MODELS`, or NAME=SOURCE, where SOURCE is a folder with a
+            Transformers checkpoint in safetensors, or owner/name@COMMIT on the hub. A NAME that is
+            a key keeps its title and its LoRA layers; any other NAME is a model of its own, whose
+            LoRA layers are what its folder has, or on the hub LLaMA's (a `ModelSpec` can say
+            Phi's).
 
     Raises:
-        SettingError: If a key is unknown or a folder holds no checkpoint.
+        SettingError: If a key is unknown, or a folder holds no checkpoint that can be trained.
     """
-    specs = []
-    for part in filter(None, (item.strip() for item in text.split(","))):
-        key, _, folder = (piece.strip() for piece in part.partition("="))
-        require(key in MODELS, f'unknown model "{key}": choose from {", ".join(MODELS)}')
-        spec = MODELS[key]
-        if folder:
-            path = _local(folder)
-            require(isfile(path / "config.json"), f"{key}: no config.json in {path}")
-            require(
-                any(path.glob("*.safetensors")),
-                f"{key}: no .safetensors file in {path}; pickled weights are refused, "
-                "convert them with save_pretrained(..., safe_serialization=True)",
-            )
-            local = {"source": str(path), "revision": None, "gated": False}
-            spec = replace(spec, **local, mirror=None, mirror_revision=None)
-        specs.append(spec)
-    return tuple(specs)
+    parts = filter(None, (item.strip() for item in text.split(",")))
+    return tuple(_model(*(piece.strip() for piece in part.partition("="))) for part in parts)
+
+
+def _model(key: str, _: str, source: str) -> ModelSpec:
+    known = MODELS.get(key)
+    if not source:
+        require(
+            known is not None,
+            f'unknown model "{key}": choose from {", ".join(MODELS)}, or add one as '
+            "NAME=owner/name@COMMIT or NAME=FOLDER",
+        )
+        return known
+    place = _hub_place(key, source) or _folder_place(key, source)
+    if known is not None:
+        return replace(known, **place, gated=False, mirror=None, mirror_revision=None)
+    spec = ModelSpec(key=key, title=key, **place)
+    return replace(spec, lora_targets=targets_of(Path(spec.source))) if spec.is_local else spec
+
+
+def _hub_place(key: str, source: str) -> dict[str, Any] | None:
+    """Return a model's place on the hub; None where `source` is a folder, or looks like one."""
+    name, _, commit = source.partition("@")
+    if not HUB_NAME.fullmatch(name) or _local(source).exists():
+        return None
+    require(
+        REVISION.fullmatch(commit) is not None,
+        f"{key}: {name} is no folder here, and as a model of the hub it needs its commit in 40 hex "
+        f"digits: {key}={name}@COMMIT",
+    )
+    return {"source": name, "revision": commit}
+
+
+def _folder_place(key: str, folder: str) -> dict[str, Any]:
+    """Return a model's place in a folder, which holds a checkpoint in safetensors."""
+    path = _local(folder)
+    require(isfile(path / "config.json"), f"{key}: no config.json in {path}")
+    require(
+        any(path.glob("*.safetensors")),
+        f"{key}: no .safetensors file in {path}; pickled weights are refused, "
+        "convert them with save_pretrained(..., safe_serialization=True)",
+    )
+    return {"source": str(path), "revision": None}
 
 
 def parse_encoder(name: str) -> EncoderSpec:

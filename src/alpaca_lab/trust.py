@@ -119,6 +119,11 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def part_of(target: str) -> str:
+    """Return the part of a block that a linear layer stands in."""
+    return "self_attn" if target in ATTENTION else "mlp"
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object of a file.
 
@@ -183,8 +188,7 @@ def _check_tensors(folder: Path, *, shape: Shape, targets: Sequence[str], rank: 
     expected = {}
     for layer in range(shape.layers):
         for target in targets:
-            part = "self_attn" if target in ATTENTION else "mlp"
-            name = f"base_model.model.model.layers.{layer}.{part}.{target}"
+            name = f"base_model.model.model.layers.{layer}.{part_of(target)}.{target}"
             expected[f"{name}.lora_A.weight"] = (rank, sizes[target][0])
             expected[f"{name}.lora_B.weight"] = (sizes[target][1], rank)
     found = read_header(folder / ADAPTER)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..architectures import layer_types
 from ..columns import Columns
 from ..packed.attention import Heads
 from ..sampling import next_tokens
@@ -195,6 +196,11 @@ class Engine:
 
 
 def context_of(config: Any) -> int:
-    """Return the tokens that a model attends to: its context, or its window where that is less."""
+    """Return the tokens that a model attends to: its context, or its window where that is less.
+
+    A model that says layer by layer which attend to a window has masks for them (`PlainForward`).
+    """
     context = config.max_position_embeddings
+    if layer_types(config):
+        return context
     return min(context, getattr(config, "sliding_window", None) or context)

@@ -1,4 +1,4 @@
-"""LLaMA, Mistral and Phi over rows: the model's own weights, in as few products as can be.
+"""LLaMA, Mistral, Qwen2 and Phi over rows: the model's own weights, in as few products as can be.
 
 A step reads every weight once, so what counts is to read them in few, large products: queries,
 keys and values are one, gate and up are one; Phi's block, whose attention and MLP stand side by
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..architectures import layer_types, why_plain
 from ..config import require
 from ..packed.attention import Heads
 from ..packed.blocks import Norm
@@ -75,22 +76,16 @@ def forward_of(model: Any) -> Forward:
 
 
 def has_known_blocks(model: Any) -> bool:
-    """Return True for a LLaMA, Mistral or Phi of plain linear layers, turned the plain way."""
-    config = model.config
-    if config.model_type not in ("llama", "mistral", "phi") or getattr(
-        config, "qk_layernorm", False
-    ):
+    """Return True for a LLaMA, Mistral, Qwen2 or Phi of plain linear layers."""
+    if why_plain(model.config) is not None:
         return False
-    plain_turn = config.rope_parameters.get("rope_type", "default") == "default"
-    act = getattr(config, "hidden_act", None)
-    known_act = act in (("gelu_new",) if config.model_type == "phi" else ("silu",))
     # An adapter that was not merged, or NF4, is a layer of another class.
     layers = (m for name, m in model.named_modules() if name.endswith(("_proj", "dense", "fc2")))
-    return plain_turn and known_act and all(type(layer) is nn.Linear for layer in layers)
+    return all(type(layer) is nn.Linear for layer in layers)
 
 
 class JoinedForward:
-    """The blocks of LLaMA, Mistral and Phi, over joined weights."""
+    """The blocks of LLaMA, Mistral, Qwen2 and Phi, over joined weights."""
 
     is_static = True
 
@@ -226,20 +221,29 @@ class PlainForward:
     def __init__(self, model: Any) -> None:
         """Take the model as it is."""
         self.model = model
+        self.windowed = "sliding_attention" in layer_types(model.config)
 
     def __call__(self, rows: Rows, pool: KeyValues, *, visible: int) -> Tensor:
         """Return the logits of each row, (rows, vocabulary)."""
         columns, hidden = columns_of(rows, pool.table, visible=visible)
-        # An additive mask, made once here: a boolean one would be converted in every layer.
-        mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=hidden.device)
+        mask: Any = self._additive(hidden)
+        if self.windowed:
+            i = torch.arange(visible, device=hidden.device)
+            before = i <= rows.position[:, None] - self.model.config.sliding_window
+            mask = {"full_attention": mask, "sliding_attention": self._additive(hidden | before)}
         output = self.model(
             input_ids=rows.token.long()[:, None],
             position_ids=rows.position.long()[:, None],
-            attention_mask=mask.masked_fill_(hidden, float("-inf"))[:, None, None],
+            attention_mask=mask,
             past_key_values=_Gathered(pool, rows.column.long(), columns),
             use_cache=True,
         )
         return output.logits[:, -1]
+
+    def _additive(self, hidden: Tensor) -> Tensor:
+        """Return a mask to add, made once for all layers; each would convert a boolean one."""
+        mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=hidden.device)
+        return mask.masked_fill_(hidden, float("-inf"))[:, None, None]
 
 
 class _Gathered(NamedTuple):

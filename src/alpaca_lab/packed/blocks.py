@@ -1,4 +1,4 @@
-"""The decoder blocks of LLaMA, Mistral and Phi, forward and backward, over rows end to end.
+"""The decoder blocks of LLaMA, Mistral, Qwen2 and Phi, forward and backward, over rows end to end.
 
 They compute what Transformers' modules and autograd compute. The backward passes are written out
 because what a block keeps decides how many tokens fit, and what it launches decides whether the
@@ -62,7 +62,7 @@ class Norm(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LlamaBlock:
-    """LLaMA's and Mistral's block: attention, then a gated MLP, each after its own norm."""
+    """LLaMA's, Mistral's and Qwen2's block: attention, then a gated MLP, each after its norm."""
 
     input_norm: Norm
     qkv: LoraGroup

@@ -56,7 +56,7 @@ def lay_out(rows: Sequence[dict[str, list[int]]], *, device: torch.device) -> Pa
 
 
 class PackedModel:
-    """The passes of a LLaMA, Mistral or Phi with NF4 weights and LoRA, over packed rows."""
+    """The passes of a LLaMA, Mistral, Qwen2 or Phi with NF4 weights and LoRA, over packed rows."""
 
     def __init__(self, model: nn.Module, *, recomputed: int = 0) -> None:
         """Read a PEFT model's tensors; the weights are not copied.
@@ -91,6 +91,10 @@ class PackedModel:
 def _frequencies(config: Any) -> Tensor:
     """Return the rotary frequencies, (rotated dimensions / 2,), float32."""
     rope = config.rope_parameters
+    if rope.get("rope_type", "default") != "default":
+        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+        return ROPE_INIT_FUNCTIONS[rope["rope_type"]](config, torch.device("cpu"))[0]
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     rotated = int(head_dim * rope.get("partial_rotary_factor", 1.0))
     return rope["rope_theta"] ** -(torch.arange(0, rotated, 2).float() / rotated)
