@@ -9,6 +9,7 @@ import pytest
 from alpaca_lab import checkpoints, models
 from alpaca_lab.config import TINY, LoraSpec, SettingError, TrainSpec
 from alpaca_lab.profiles import MODELS
+from random_models import checkpoint
 
 pytestmark = pytest.mark.model
 TINY_MODELS = ("tiny-llama", "tiny-mistral", "tiny-phi")
@@ -117,3 +118,71 @@ def test_bare_sentencepiece_model_is_refused(copied):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(SettingError, match="no tokenizer.json"):
         models.load_tokenizer(folder)
+
+
+def tokenizer_of(folder, *, spare=0, **changes):
+    """Return a tokenizer with its config changed, for a model with so many rows to spare."""
+    from transformers import AutoTokenizer
+
+    names = {"unk_token": None, "pad_token": None, "bos_token": None} | changes
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | names))
+    rows = len(AutoTokenizer.from_pretrained(folder)) + spare
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": rows}))
+    return models.load_tokenizer(folder), rows
+
+
+@pytest.mark.parametrize("pad", [None, "</s>"])
+def test_a_tokenizer_of_llama_3_pads_with_bos(copied, pad):
+    """No unknown token, and no row to spare for a new one: 128,256 of 128,256 are taken."""
+    tokenizer, rows = tokenizer_of(copied[1], pad_token=pad, bos_token="<s>")
+    assert tokenizer.pad_token == "<s>" and len(tokenizer) == rows
+
+
+def test_where_there_is_a_row_to_spare_a_new_token_pads(copied):
+    """Qwen2.5 has 271, and ships its EOS for padding."""
+    tokenizer, rows = tokenizer_of(copied[1], pad_token="</s>", spare=1)
+    assert (tokenizer.pad_token, tokenizer.pad_token_id) == ("<|pad|>", rows - 1)
+
+
+def test_without_any_other_token_an_ordinary_one_pads_and_stays_ordinary(copied):
+    tokenizer, rows = tokenizer_of(copied[1])
+    before = tokenizer("Name a colour!", add_special_tokens=False).input_ids
+    pad = tokenizer.pad_token_id
+    assert pad < rows and pad != tokenizer.eos_token_id
+    assert len(tokenizer) == rows
+    assert tokenizer.decode(before, skip_special_tokens=True) == "Name a colour!"
+
+
+def test_a_padding_token_beyond_the_embedding_is_not_taken(copied):
+    """Checkpoints exist whose tokenizer has "[PAD]" as its 32,001st token, and 32,000 rows."""
+    spec, folder = copied
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    models.load_tokenizer(folder)
+    path.write_text(json.dumps(config | {"vocab_size": 3}))  # <pad> of the tiny LLaMA is 3
+    assert models.load_tokenizer(folder).pad_token_id < 3
+
+
+def test_a_tokenizer_without_eos_is_refused(copied):
+    with pytest.raises(SettingError, match="names no eos_token, so that no answer could end"):
+        tokenizer_of(copied[1], eos_token=None)
+
+
+def test_rotary_frequencies_stay_in_float32_where_weights_are_in_16_bits(monkeypatch):
+    """Rounded to bfloat16, a token at place 500 would be turned as if it stood a place aside."""
+    import torch
+
+    exact = models.load_decoder(MODELS["tiny-llama"], None)[0].model.rotary_emb.inv_freq
+    monkeypatch.setattr(models, "compute_dtype", lambda: torch.bfloat16)
+    model, _ = models.load_decoder(MODELS["tiny-llama"], None)
+    assert model.dtype == model.lm_head.weight.dtype == torch.bfloat16
+    assert torch.equal(model.model.rotary_emb.inv_freq, exact)
+
+
+def test_a_model_whose_attention_is_capped_attends_in_the_way_that_caps(tmp_path):
+    """PyTorch's fused kernel leaves Gemma 2's cap out, without a word."""
+    folder = checkpoint(tmp_path / "gemma2", "gemma2", attn_implementation="sdpa")
+    assert models._load_nf4(folder).config._attn_implementation == "eager"
+    assert models._load_nf4(TINY / "llama").config._attn_implementation == "sdpa"

@@ -4,26 +4,47 @@ from dataclasses import replace
 
 import pytest
 
-from alpaca_lab.config import LoraSpec, TrainSpec
+from alpaca_lab.config import LLAMA_LINEARS, LoraSpec, ModelSpec, TrainSpec
 from alpaca_lab.profiles import MODELS
-from random_models import fill_adapters
+from random_models import OTHERS, checkpoint, fill_adapters
 
 pytestmark = pytest.mark.model
 torch = pytest.importorskip("torch")
 
 TINY_MODELS = ("tiny-llama", "tiny-mistral", "tiny-phi")
+LLAMA3 = {
+    "rope_theta": 10_000.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 16,
+}  # fmt: skip
+RANDOM_MODELS = {
+    "qwen2": {"tie_word_embeddings": True},
+    "llama": {"rope_parameters": LLAMA3, "attention_bias": True, "head_dim": 32},
+}
+"""Known blocks that no tiny model has: biases on queries, keys and values, and on all of attention;
+one matrix for both ends; frequencies of LLaMA 3."""
 RTOL = 1e-4
 """Float32 sums in another order: the losses of a batch agree to six digits, gradients to five."""
 
 
-@pytest.fixture(scope="module", params=TINY_MODELS)
-def model(request):
-    """A tiny model in NF4 whose adapters are not zero, so that every path carries a gradient."""
+@pytest.fixture(scope="module", params=[*TINY_MODELS, *RANDOM_MODELS])
+def model(request, tmp_path_factory):
+    """A small model in NF4 whose adapters are not zero, so that every path carries a gradient."""
+    if request.param in TINY_MODELS:
+        return trainable(MODELS[request.param])
+    folder = tmp_path_factory.mktemp("model") / request.param
+    return trainable(of_random(folder, request.param, **RANDOM_MODELS[request.param]))
+
+
+def of_random(folder, architecture, **changes):
+    checkpoint(folder, architecture, **changes)
+    return ModelSpec(key=architecture, title=architecture, source=str(folder))
+
+
+def trainable(spec):
     from alpaca_lab import models
 
     train = TrainSpec(loader="plain")
-    model, _ = models.load_trainable(MODELS[request.param], lora=LoraSpec(alpha=32), train=train)
-    return fill_adapters(model)
+    return fill_adapters(models.load_trainable(spec, lora=LoraSpec(alpha=32), train=train)[0])
 
 
 def row(*ids, prompt=2):
@@ -56,14 +77,57 @@ def test_packed_rows_give_the_losses_and_gradients_of_single_ones_in_plain_peft(
     loss = packed_loss(model, ROWS)
     loss.backward()
     packed = gradients(model)
+    assert loss.item() == pytest.approx(loss_of_single_rows(model), rel=1e-5)
+    assert_same(packed, gradients(model))
+
+
+def loss_of_single_rows(model):
+    """Return the loss of rows on their own, from the model's logits; their gradients are left."""
     alone = 0.0
     for one in ROWS:
-        ids, labels = torch.tensor([one["input_ids"]]), torch.tensor([one["labels"]])
-        part = model(input_ids=ids, labels=labels, num_items_in_batch=1, use_cache=False).loss
+        ids, labels = torch.tensor([one["input_ids"]]), torch.tensor(one["labels"])
+        logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        part = torch.nn.functional.cross_entropy(logits, labels[1:], reduction="sum")
         part.backward()
         alone += part.item()
-    assert loss.item() == pytest.approx(alone, rel=1e-5)
-    assert_same(packed, gradients(model))
+    return alone
+
+
+def why_padded(model):
+    from alpaca_lab.layouts import why_not_packed
+
+    return why_not_packed(model.config, targets=LLAMA_LINEARS, lora=LoraSpec(), max_length=64)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "reason"),
+    [
+        *((name, {}, f"its architecture is {name}") for name in OTHERS),
+        ("qwen2", {"hidden_size": 40, "intermediate_size": 52}, "do not fill NF4's blocks of 64"),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+         "some of its layers attend to a window"),
+    ],
+)  # fmt: skip
+def test_any_other_model_is_padded_and_gives_the_losses_and_gradients_of_single_rows(
+    tmp_path, architecture, changes, reason
+):
+    from alpaca_lab.layouts import Padded
+
+    model = trainable(of_random(tmp_path / architecture, architecture, **changes))
+    assert reason in why_padded(model)
+    loss = Padded(model, pad_token_id=0).loss(ROWS)
+    loss.backward()
+    padded = gradients(model)
+    assert loss.item() == pytest.approx(loss_of_single_rows(model), rel=1e-5)
+    assert_same(padded, gradients(model))
+
+
+def test_known_blocks_are_packed(model):
+    from alpaca_lab.architectures import LINEARS
+    from alpaca_lab.layouts import why_not_packed
+
+    targets = LINEARS[model.config.model_type]
+    assert why_not_packed(model.config, targets=targets, lora=LoraSpec(), max_length=64) is None
 
 
 def test_padded_layout_gives_the_same_loss_and_gradients(model):

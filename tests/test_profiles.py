@@ -2,7 +2,14 @@
 
 import pytest
 
-from alpaca_lab.config import DataSpec, SettingError
+from alpaca_lab.config import (
+    LLAMA_LINEARS,
+    PHI_LINEARS,
+    TINY,
+    DataSpec,
+    ModelSpec,
+    SettingError,
+)
 from alpaca_lab.profiles import (
     MODELS,
     PROFILES,
@@ -53,6 +60,46 @@ def test_a_local_folder_replaces_the_hub(tmp_path):
     (tmp_path / "model.safetensors").touch()
     [model] = parse_models(f"llama-2-7b={tmp_path}")
     assert (model.source, model.revision, model.gated) == (str(tmp_path), None, False)
+
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+def test_any_model_of_the_hub_has_a_name_of_the_users_own():
+    [model] = parse_models(f"qwen2.5-0.5b = Qwen/Qwen2.5-0.5B@{COMMIT}")
+    assert model == ModelSpec(
+        key="qwen2.5-0.5b", title="qwen2.5-0.5b", source="Qwen/Qwen2.5-0.5B", revision=COMMIT
+    )
+    assert model.lora_targets == LLAMA_LINEARS
+
+
+def test_any_folder_has_a_name_of_the_users_own_and_the_layers_of_its_blocks():
+    mine, other = parse_models(f"mine={TINY / 'phi'}, other={TINY / 'mistral'}")
+    assert (mine.key, mine.title, mine.source) == ("mine", "mine", str(TINY / "phi"))
+    assert (mine.lora_targets, other.lora_targets) == (PHI_LINEARS, LLAMA_LINEARS)
+
+
+def test_a_known_name_from_elsewhere_on_the_hub_keeps_its_title_and_layers():
+    [model] = parse_models(f"phi-2=someone/phi-2-copy@{COMMIT}")
+    assert (model.title, model.source, model.revision) == ("Phi-2", "someone/phi-2-copy", COMMIT)
+    assert model.lora_targets == PHI_LINEARS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("qwen", 'unknown model "qwen": choose .* or add one as NAME=owner/name@COMMIT or NAME=F'),
+        ("qwen=", 'unknown model "qwen"'),
+        ("qwen=Qwen/Qwen2.5-0.5B", "no folder here, and .* 40 hex digits: qwen=Qwen/.*@COMMIT"),
+        ("qwen=Qwen/Qwen2.5-0.5B@main", "needs its commit in 40 hex digits"),
+        ("qwen=nowhere/in/particular", "qwen: no config.json in /"),
+        (f"a/b=Qwen/Qwen2.5-0.5B@{COMMIT}", 'model key "a/b" may hold'),
+        (f"=Qwen/Qwen2.5-0.5B@{COMMIT}", 'model key "" may hold'),
+    ],
+)
+def test_a_model_that_cannot_be_found_is_one_sentence(text, message):
+    with pytest.raises(SettingError, match=message):
+        parse_models(text)
 
 
 def test_pickled_weights_are_refused(tmp_path):
