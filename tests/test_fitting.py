@@ -125,16 +125,20 @@ def test_unpacked_architectures_are_told_apart():
     from alpaca_lab.layouts import why_not_packed
 
     llama = SimpleNamespace(
-        model_type="llama", hidden_act="silu", rope_parameters={"rope_type": "default"}
-    )
+        model_type="llama", hidden_act="silu", rope_parameters={"rope_type": "default"},
+        num_hidden_layers=2, hidden_size=64, intermediate_size=128, num_attention_heads=4,
+        vocab_size=99,
+    )  # fmt: skip
     lora = PROFILES["full"].lora
     rest = {"targets": LLAMA_LINEARS, "lora": lora, "max_length": 1024}
     assert why_not_packed(llama, **rest) is None
     cases = [
-        ({"model_type": "qwen2"}, {}, "architecture is qwen2"),
+        ({"model_type": "gemma"}, {}, "architecture is gemma"),
         ({"hidden_act": "gelu"}, {}, "activation is gelu"),
         ({"rope_parameters": {"rope_type": "linear"}}, {}, "positions are scaled"),
         ({"sliding_window": 512}, {}, "window of 512 is shorter"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, {}, "attend to a window"),
+        ({"intermediate_size": 130, "hidden_size": 60}, {}, "do not fill NF4's blocks of 64"),
         ({"qk_layernorm": True}, {}, "normalises queries"),
         ({}, {"lora": replace(lora, dropout=0.1)}, "dropout"),
         ({}, {"targets": ("q_proj",)}, "not on all 7 layers"),

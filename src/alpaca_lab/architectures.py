@@ -19,6 +19,8 @@ LINEARS = {
 bias on queries, keys and values."""
 ACTIVATIONS = {"llama": "silu", "mistral": "silu", "qwen2": "silu", "phi": "gelu_new"}
 """The activation of each."""
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "dense")
+"""The linear layers of a block that stand in its self_attn; the others stand in its mlp."""
 TURNS = ("default", "llama3")
 """Kinds of rotary positions whose frequencies are the same at every length: of LLaMA 2 and 3."""
 
@@ -51,3 +53,8 @@ def why_plain(config: Any) -> str | None:
 def layer_types(config: Any) -> tuple[str, ...]:
     """Return what each layer attends to, where a model says so; () where all layers are alike."""
     return tuple(getattr(config, "layer_types", None) or ())
+
+
+def part_of(target: str) -> str:
+    """Return the part of a block that a linear layer stands in."""
+    return "self_attn" if target in ATTENTION else "mlp"

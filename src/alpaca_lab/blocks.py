@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .architectures import part_of
 from .characters import plain, shown
 from .config import LLAMA_LINEARS, PHI_LINEARS, SettingError, require
+from .headers import read_header, read_object
 from .memory import Shape
-from .trust import part_of, read_header, read_object
 
 ATTENDED = {"full_attention", "sliding_attention"}
 """Kinds of layers that the engine has masks for."""
@@ -54,7 +55,8 @@ def check_blocks(folder: Path, *, targets: Sequence[str]) -> None:
         not config.get("quantization_config"),
         f"{folder} is quantised already; take the checkpoint in 16 bits, NF4 is made of it here",
     )
-    odd = set(map(str, config.get("layer_types") or ())) - ATTENDED
+    kinds = config.get("layer_types")
+    odd = set(map(str, kinds if isinstance(kinds, list) else ())) - ATTENDED
     require(
         not odd,
         f"{folder}: some layers are of the kind {shown(min(odd, default=''))}, and only full and "

@@ -49,7 +49,7 @@ def why_not_packed(
     linears = architectures.LINEARS[config.model_type]
     if set(targets) != set(linears):
         return f"LoRA is not on all {len(linears)} layers of a block"
-    sizes = Shape.from_config(config.to_dict()).linears().values()
+    sizes = Shape.from_config(vars(config)).linears().values()
     if any(inputs * outputs % NF4_BLOCK for inputs, outputs in sizes):
         return f"its matrices do not fill NF4's blocks of {NF4_BLOCK} weights"
     return None

@@ -16,8 +16,9 @@ from .blocks import check_blocks
 from .checkpoints import locate, read_shape
 from .config import LoraSpec, ModelSpec, SettingError, TrainSpec
 from .hardware import compute_dtype, device, release
+from .headers import read_object
 from .memory import Shape
-from .trust import ADAPTER, check_adapter, check_checkpoint, read_object
+from .trust import ADAPTER, check_adapter, check_checkpoint
 
 if TYPE_CHECKING:
     import torch

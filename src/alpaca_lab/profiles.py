@@ -4,7 +4,7 @@ import ast
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from os.path import isfile
+from os.path import exists, isfile
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +240,7 @@ def _model(key: str, _: str, source: str) -> ModelSpec:
 def _hub_place(key: str, source: str) -> dict[str, Any] | None:
     """Return a model's place on the hub; None where `source` is a folder, or looks like one."""
     name, _, commit = source.partition("@")
-    if not HUB_NAME.fullmatch(name) or _local(source).exists():
+    if not HUB_NAME.fullmatch(name) or exists(_local(source)):
         return None
     require(
         REVISION.fullmatch(commit) is not None,

@@ -3,21 +3,18 @@
 Read before any library opens the folder: a library may execute what it finds, or drop it silently.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .architectures import part_of
 from .config import LoraSpec, SettingError, require
+from .headers import read_header, read_object
 from .memory import Shape
 
-HEADER_LIMIT = 100_000_000
-"""Bytes of a safetensors header, the limit that the format sets itself."""
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "dense")
-"""The linear layers of a block that stand in its self_attn; the others stand in its mlp."""
 HARMLESS = {
     "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "task_type", "peft_type",
     "peft_version", "base_model_name_or_path", "revision", "inference_mode", "auto_mapping",
@@ -91,53 +88,6 @@ def check_adapter(folder: Path, *, shape: Shape, targets: Sequence[str]) -> Lora
     lora = _lora(config, file)
     _check_tensors(folder, shape=shape, targets=targets, rank=lora.rank)
     return lora
-
-
-def read_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor in a safetensors file, from its header alone.
-
-    Raises:
-        SettingError: If the file is of another kind, as a pickle under this name, or cut short.
-    """
-    try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            rest = path.stat().st_size - 8 - size
-            if not 2 <= size <= HEADER_LIMIT or rest < 0:
-                raise ValueError("a header of impossible size")
-            header = json.loads(file.read(size))
-            header.pop("__metadata__", None)
-            shapes = {name: tuple(map(int, one["shape"])) for name, one in header.items()}
-            if max((one["data_offsets"][1] for one in header.values()), default=0) != rest:
-                raise ValueError("tensors that end elsewhere than the file")
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        what = error if type(error) is ValueError else "a header that is not one"
-        raise SettingError(
-            f"{path} is no whole safetensors file ({what}); it may be cut short, or pickled, which "
-            "is refused: fetch it again, or save it with safe_serialization=True"
-        ) from None
-    return shapes
-
-
-def part_of(target: str) -> str:
-    """Return the part of a block that a linear layer stands in."""
-    return "self_attn" if target in ATTENTION else "mlp"
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object of a file.
-
-    Raises:
-        SettingError: If the file is missing or holds anything else.
-    """
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise SettingError(f"no such file: {path}") from None
-    except (ValueError, RecursionError):
-        found = None
-    require(isinstance(found, dict), f"{path} is not a JSON object; fetch it again")
-    return found
 
 
 def _refuse_code(path: Path) -> None:

@@ -128,11 +128,16 @@ def of_values(_: Path) -> Iterator[Target]:
         check=_configured,
     )
     names = hostile.texts | st.sampled_from(("tiny-llama", "tiny-llama=", "~nobody/x", "/", "."))
+    commit = "@" + "0" * 40
+    places = hostile.texts | st.sampled_from((str(config.TINY / "phi"), "a/b", f"a/b{commit}", "/"))
+    given = st.tuples(hostile.texts | st.sampled_from(("mine", "tiny-phi")), places).map("=".join)
+    part = st.sampled_from(("instruction", "input", "output")) | hostile.texts
+    columns = st.lists(st.tuples(part, hostile.texts).map("=".join), max_size=4).map(",".join)
     yield Target(
         name="profile, models, data and name",
         inputs=st.fixed_dictionaries(
             {"profile": st.sampled_from(("smoke", "full")) | hostile.texts},
-            optional={"models": names, "data": names, "name": names},
+            optional={"models": names | given, "data": names, "columns": columns, "name": names},
         ),
         check=_chosen,
     )

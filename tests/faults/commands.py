@@ -69,7 +69,8 @@ def vectors(folder: Path) -> st.SearchStrategy:
     }
     right = (
         "smoke", "full", "tiny-llama", str(file), str(folder), "0", "-1", "1e999", "nan", "none",
-        "greedy", "questions=2", "train.epochs=nan", "acceptability", "--",
+        "greedy", "questions=2", "train.epochs=nan", "acceptability", "--", f"mine={TINY / 'phi'}",
+        f"mine=a/b@{'0' * 40}", "instruction=question, output=answer",
     )  # fmt: skip
     value = st.sampled_from(right) | typeable
 
