@@ -7,12 +7,14 @@ import sys
 
 import pytest
 
-from alpaca_lab import data, finetune, profiles, store, study
+from alpaca_lab import data, finetune, models, profiles, store, study
 from alpaca_lab.__main__ import main
-from alpaca_lab.config import LLAMA_LINEARS, ROOT, TINY, ModelSpec
+from alpaca_lab.config import LLAMA_LINEARS, ROOT, TINY, LoraSpec, ModelSpec, TrainSpec
+from alpaca_lab.encoding import encode_prompt
 from alpaca_lab.profiles import MODELS, configure
 from alpaca_lab.rows import cache
 from alpaca_lab.store import Record
+from faults.hub_stub import COMMIT
 from random_models import checkpoint
 
 pytestmark = pytest.mark.model
@@ -131,6 +133,16 @@ def test_stages_read_a_model_of_the_users_from_the_study_alone(folders, monkeypa
     # The same weights, rows and recipe as the study of before: the same finetune.
     folder = mine.training("mine")[0]["adapter"]["folder"]
     assert folder == record.training("qwen")[0]["adapter"]["folder"]
+
+
+def test_a_model_of_the_hub_that_nobody_knew_is_fetched_and_loads(hub, folders):
+    files = {path.name: path.read_bytes() for path in (folders / "gemma").iterdir()}
+    hub.add("model", "lab/gemma", COMMIT, files)
+    [spec] = profiles.parse_models(f"gemma=lab/gemma@{COMMIT}")
+    model, tokenizer = models.load_trainable(spec, lora=LoraSpec(), train=TrainSpec(loader="plain"))
+    assert models.count_adapted(model)[0] == 2 * len(LLAMA_LINEARS)
+    ids = encode_prompt(tokenizer, "Name a colour.", "")
+    assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
 
 
 def test_model_of_the_readme_is_chosen_as_it_says():

@@ -127,6 +127,11 @@ def test_layers_of_several_sizes_are_refused(tmp_path):
         blocks.targets_of(checkpoint(tmp_path, of_gemma() | odd))
 
 
+def test_layers_that_the_architecture_does_not_have_are_refused(tmp_path):
+    with pytest.raises(SettingError, match=r"its blocks are mlp.down_proj.*mlp.fc1"):
+        blocks.targets_of(checkpoint(tmp_path, of_gemma(), model_type="phi"))
+
+
 def test_names_of_a_strangers_tensors_are_shown_and_not_obeyed(tmp_path):
     names = {f"h.0.\x1b[31m{'x' * 200}{n}.weight": (2, 2) for n in range(50)}
     with pytest.raises(SettingError, match="and 38 more; needed are") as caught:

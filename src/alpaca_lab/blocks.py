@@ -70,24 +70,26 @@ def check_blocks(folder: Path, *, targets: Sequence[str]) -> None:
         raise _misfit(folder, found, needed)
     shape = shape_of(folder)
     sizes = {f"{part_of(name)}.{name}": size for name, size in shape.linears().items()}
-    for name, size in weights.items():
-        own = OWN.fullmatch(name)
-        path = own and own[2]
-        if path not in needed:
-            continue
-        wanted = sizes[path][::-1]
-        require(
-            size == wanted,
-            f"{folder}: {name} has shape {size}, not {wanted}: all layers must be of the sizes "
-            "that config.json says; take another model",
-        )
+    if not needed <= sizes.keys():  # Phi's layers under another model's name, or the reverse
+        raise _misfit(folder, found, sizes)
     for path in sorted(needed):
-        count = sum(1 for name in weights if (own := OWN.fullmatch(name)) and own[2] == path)
+        layers = {
+            name: size
+            for name, size in weights.items()
+            if (own := OWN.fullmatch(name)) and own[2] == path
+        }
         require(
-            count == shape.layers,
-            f"{folder}: {count} of {shape.layers} layers have {path}; the checkpoint is not whole, "
-            "or its layers differ",
+            len(layers) == shape.layers,
+            f"{folder}: {len(layers)} of {shape.layers} layers have {path}; the checkpoint is not "
+            "whole, or its layers differ",
         )
+        for name, size in layers.items():
+            wanted = sizes[path][::-1]
+            require(
+                size == wanted,
+                f"{folder}: {name} has shape {size}, not {wanted}: all layers must be of the sizes "
+                "that config.json says; take another model",
+            )
 
 
 def shape_of(folder: Path) -> Shape:
