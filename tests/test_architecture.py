@@ -59,6 +59,7 @@ LAYERS = [
     {"judge", "chat"},
     {"checks"},
     {"decoders"},
+    {"dealing"},
     {"generate", "nll", "answers_file", "human_tables"},
     {"human_metrics"},
     {"tables", "training_tables"},

@@ -23,18 +23,16 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from . import batches, environment, ranks
+from . import environment, ranks
 from .config import SettingError, StudySpec, as_dict
+from .dealing import Asked, deal, jobs
 from .decoders import Decoder, ModelDecoder, OpenDecoder
-from .jobs import Finished, Job
+from .jobs import Finished
 from .pace import BAR, Pace
 from .progress import Bar, say
 from .prompts import TEMPLATE_HASH
 from .store import Record, Run
 from .sweep import Cell, cells, untuned
-
-Wanted = list[tuple[int, list[tuple[Cell, int]]]]
-"""Answers to give in a pass: the number of each question, and of it (cell, repeat)."""
 
 
 def generate(
@@ -98,9 +96,9 @@ def generate(
         passes = [one_pass, *([task] for task in tasks if task not in one_pass)]
         pace.missing = {task.cell: 0 for task in (*tasks, base)}
         bar.n = sum(len(task.run.done()) for task in (*tasks, base)) if ranks.is_main() else 0
-        shares = _deal([*passes, [base]], questions)
-        _expect(shares, pace=pace, bar=bar)
-        for group, share in zip(passes, shares[:-1], strict=True):
+        *shares, of_base = _deal([*passes, [base]], questions)
+        _expect([*shares, of_base], pace=pace, bar=bar)
+        for group, share in zip(passes, shares, strict=True):
             _answer(group, share, questions, decoder=tuned, pace=pace, bar=bar)
         _measure(first.run, questions, decoder=tuned, bar=bar)
         del tuned  # so that one model at a time is in memory
@@ -108,9 +106,9 @@ def generate(
         base = _agreed(_checked, untuned(study), base_request, decoder=plain, **measuring)
         if not base.merged:
             plain.unmerge()
-        shares = _deal([[base]], questions)
-        _expect(shares, pace=pace, bar=bar)
-        _answer([base], shares[0], questions, decoder=plain, pace=pace, bar=bar)
+        [of_base] = _deal([[base]], questions)
+        _expect([of_base], pace=pace, bar=bar)
+        _answer([base], of_base, questions, decoder=plain, pace=pace, bar=bar)
         _measure(base.run, questions, decoder=plain, bar=bar)
         everything = [*tasks, base]
         ranks.wait()
@@ -195,85 +193,36 @@ def _checked(
 
 def _deal(
     passes: Sequence[Sequence[_Task]], questions: Sequence[Mapping[str, Any]]
-) -> list[Wanted]:
-    """Return for each pass what its runs lack and this process is to answer.
-
-    Questions are dealt whole, so that one process reads a prompt, and those that seem to take
-    longest first: by their own length and their reference's, for every answer and every beam.
-    """
-    lacking = ranks.agree(lambda: [_lacking(tasks, questions) for tasks in passes])
-    shares = []
-    for wanted in lacking:
-        sizes = []
-        for index, asked in wanted:
-            question = questions[index]
-            length = sum(len(question[name]) for name in ("instruction", "input", "reference"))
-            sizes.append((1 + length) * sum(cell.setting.num_beams for cell, _ in asked))
-        part = batches.share(sizes, count=ranks.count())[ranks.rank()]
-        shares.append([wanted[n] for n in sorted(part)])
-    return shares
+) -> list[list[Asked]]:
+    return deal([{task.cell: task.run for task in tasks} for tasks in passes], questions)
 
 
-def _lacking(tasks: Sequence[_Task], questions: Sequence[Mapping[str, Any]]) -> Wanted:
-    """Return the answers that the runs do not hold, question by question."""
-    done = {task.cell.name: task.run.done() for task in tasks}
-    wanted = [
-        (
-            index,
-            [
-                (task.cell, repeat)
-                for task in tasks
-                for repeat in range(task.cell.repeats)
-                if (question["id"], repeat) not in done[task.cell.name]
-            ],
-        )
-        for index, question in enumerate(questions)
-    ]
-    return [(index, asked) for index, asked in wanted if asked]
-
-
-def _expect(shares: Sequence[Wanted], *, pace: Pace, bar: Bar) -> None:
+def _expect(shares: Sequence[Sequence[Asked]], *, pace: Pace, bar: Bar) -> None:
     """Let pace and bar know what this process is to answer."""
-    for wanted in shares:
-        pace.missing |= Counter(cell for _, asked in wanted for cell, _ in asked)
+    for share in shares:
+        pace.missing |= Counter(cell for asked in share for cell, _ in asked.answers)
     bar.total = bar.n + sum(pace.missing.values())
     bar.refresh()
 
 
-def _jobs(
-    wanted: Wanted, questions: Sequence[Mapping[str, Any]], *, decoder: Decoder
-) -> Iterator[Job]:
-    """Yield a job for each answer. Encoding a prompt loads the model."""
-    for index, asked in wanted:
-        prompt_ids = decoder.encode(questions[index])
-        for cell, repeat in asked:
-            yield Job(
-                question=questions[index]["id"],
-                prompt_ids=prompt_ids,
-                cell=cell.name,
-                setting=cell.setting,
-                repeat=repeat,
-            )
-
-
 def _answer(
     tasks: Sequence[_Task],
-    wanted: Wanted,
+    share: Sequence[Asked],
     questions: Sequence[Mapping[str, Any]],
     *,
     decoder: Decoder,
     pace: Pace,
     bar: Bar,
 ) -> None:
-    """Decode what is wanted of one pass; append each answer to its run, then each session."""
-    jobs = list(_jobs(wanted, questions, decoder=decoder))
-    if not jobs:
+    """Decode a share of one pass; append each answer to its run, then each session."""
+    if not share:
         return
+    asked = list(jobs(share, questions, decoder=decoder))
     by_cell = {task.cell.name: task for task in tasks}
     pace.begin(task.cell for task in tasks)
     machine, start = environment.snapshot(), perf_counter()
     try:
-        for finished in decoder.answers(jobs):
+        for finished in decoder.answers(asked):
             task = by_cell[finished.job.cell]
             task.run.append(_line(finished, text=decoder.text(finished.ids)))
             task.answers += 1
