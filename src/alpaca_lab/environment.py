@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -85,6 +86,17 @@ def gpu() -> dict[str, Any] | None:
     name, total, free, driver = (part.strip() for part in done.stdout.splitlines()[0].split(","))
     total, free = (round(float(mib) / 1024, 1) if mib.isdigit() else None for mib in (total, free))
     return {"name": name, "total_gib": total, "free_gib": free, "driver": driver}
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; () without."""
+    if gpu() is None:
+        return ()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return tuple(name.strip() for name in named.split(",") if name.strip())
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return tuple(str(n) for n in range(len(re.findall(r"^GPU \d", listed.stdout, re.M))))
 
 
 def cpu_name() -> str:

@@ -61,8 +61,7 @@ def finetune(study: StudySpec, model_key: str, *, record: Record) -> dict[str, A
             processes do not share a drive.
     """
     spec = _spec_of(study, model_key)
-    ranks.agree(lambda: data.load(study.data).manifest())  # once: the others find it in the cache
-    rows = data.load(study.data)
+    rows = ranks.in_turn(lambda: data.load(study.data))
     request, folder = ranks.agree(lambda: _request(study, spec, rows=rows))
     ranks.require_shared(folder)
     with ExitStack() as locks:

@@ -36,6 +36,7 @@ class _Stage:
     name: str
     process: subprocess.Popen
     log: IO[str]
+    device: str | None = None
     started: float = field(default_factory=time.monotonic)
     bar: progress.Bar | None = None
 
@@ -59,28 +60,39 @@ class _Stage:
         self.log.close()
 
 
-def run_stages(stages: Mapping[str, Sequence[str]], *, logs: Path, width: int) -> None:
+def run_stages(
+    stages: Mapping[str, Sequence[str]],
+    *,
+    logs: Path,
+    width: int = 1,
+    devices: Sequence[str] = (),
+) -> None:
     """Run `python -m alpaca_lab ARGUMENTS` for each stage, at most `width` at a time.
 
     Args:
         stages: {name: arguments}; the name is what is printed, and names the log.
         logs: Folder for what the stages print, one file each.
         width: Processes side by side, >= 1.
+        devices: GPUs as CUDA_VISIBLE_DEVICES names them: each stage has one to itself, and as
+            many run side by side, whatever `width`.
 
     Raises:
         StageError: When a stage failed, and the others have come to their end: they need nothing
             of it, and what they finish need not be done again.
     """
     waiting, running, failed = dict(stages), {}, []
+    free: list[str | None] = list(devices) or [None] * width
     restarts = dict.fromkeys(stages, RESTARTS)
     for name in stages:
         _log(logs, name).unlink(missing_ok=True)  # of another time; a restart adds to its own
     lines: Queue[tuple[str, str | None]] = Queue()
     try:
         while waiting or running:
-            while waiting and len(running) < width:
-                name = next(iter(waiting))
-                running[name] = _start(name, waiting.pop(name), logs=logs, lines=lines)
+            while waiting and free:
+                name, device = next(iter(waiting)), free.pop(0)
+                running[name] = _start(
+                    name, waiting.pop(name), logs=logs, lines=lines, device=device
+                )
             name, line = lines.get()
             stage = running[name]
             if line is not None:
@@ -88,6 +100,7 @@ def run_stages(stages: Mapping[str, Sequence[str]], *, logs: Path, width: int) -
                 continue
             status = stage.process.wait()
             del running[name]
+            free.append(stage.device)
             stage.close()
             if status == 0:
                 print(f"{name}: done in {time.monotonic() - stage.started:.0f} s", flush=True)
@@ -122,7 +135,12 @@ def heed_one_interrupt() -> None:
 
 
 def _start(
-    name: str, arguments: Sequence[str], *, logs: Path, lines: "Queue[tuple[str, str | None]]"
+    name: str,
+    arguments: Sequence[str],
+    *,
+    logs: Path,
+    lines: "Queue[tuple[str, str | None]]",
+    device: str | None,
 ) -> _Stage:
     """Start a stage, and a thread that passes on its lines and then None."""
     logs.mkdir(parents=True, exist_ok=True)
@@ -131,7 +149,9 @@ def _start(
         [sys.executable, "-m", "alpaca_lab", *arguments],
         stdout=subprocess.PIPE,
         stderr=log,
-        env=os.environ | {progress.PIPE_VARIABLE: "json", "PYTHONUNBUFFERED": "1"},
+        env=os.environ
+        | {progress.PIPE_VARIABLE: "json", "PYTHONUNBUFFERED": "1"}
+        | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device}),
         text=True,
         encoding="utf-8",
         errors="replace",
@@ -143,7 +163,7 @@ def _start(
         lines.put((name, None))
 
     threading.Thread(target=read, daemon=True).start()
-    return _Stage(name=name, process=process, log=log)
+    return _Stage(name=name, process=process, log=log, device=device)
 
 
 def _stop(stages: Sequence[_Stage]) -> None:

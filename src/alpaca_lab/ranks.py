@@ -128,6 +128,16 @@ def agree(make: Callable[[], T]) -> T:
     return box[0]
 
 
+def in_turn(make: Callable[[], T]) -> T:
+    """Return what `make` returns, in the main process first: the others find what it wrote."""
+    if is_main():
+        made = make()
+        wait()
+        return made
+    wait()
+    return make()
+
+
 def gather(value: T) -> list[T]:
     """Return every process's value, in the order of the ranks."""
     if count() == 1:

@@ -73,13 +73,13 @@ def generate_answers(study: StudySpec, *, record: Record) -> None:
 
 def score_answers(*, record: Record) -> None:
     """Score what is not scored yet."""
-    run_stages({"score": ["score", *_of(record)]}, logs=logs(record), width=1)
+    run_stages({"score": ["score", *_of(record)]}, logs=logs(record))
 
 
 def repeat_original(*, record: Record) -> None:
     """Repeat the first study's procedure with this study's models; what is decoded is kept."""
     stage = ["original", "--name", record.folder.name]
-    run_stages({"original": stage}, logs=logs(record), width=1)
+    run_stages({"original": stage}, logs=logs(record))
 
 
 def run(study: StudySpec, *, record: Record) -> None:
@@ -99,12 +99,13 @@ def logs(record: Record) -> Path:
 
 
 def _run(stage: str, models: Iterable[ModelSpec], *, record: Record) -> None:
-    """Run a stage for each model: one at a time on a GPU, all side by side on a CPU.
+    """Run a stage for each model: one at a time on each GPU, all side by side on a CPU.
 
     On a CPU each takes one thread (see `hardware.claim_device`), so together they fill the cores.
     """
     stages = {f"{stage}-{m.key}": [stage, *_of(record), "--only", m.key] for m in models}
-    run_stages(stages, logs=logs(record), width=1 if environment.gpu() else max(1, len(stages)))
+    width = max(1, len(stages))
+    run_stages(stages, logs=logs(record), width=width, devices=environment.visible_gpus())
 
 
 def _of(record: Record) -> list[str]:

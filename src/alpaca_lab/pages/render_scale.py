@@ -116,9 +116,9 @@ def _reading(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
     names = listed(titles[key] for key in alone["model"])
     lines = [
         f"{names} one after another on one GPU: {number(alone['total_s'].sum() / 60, decimals=0)} "
-        f"minutes. A model per GPU, {len(alone)} beside each other: "
-        f"{number(alone['total_s'].max() / 60, decimals=0)} minutes for the same GPU hours. Do "
-        "that first: nothing is shared, and nothing waits."
+        f"minutes. A model per GPU, {len(alone)} beside each other, as `run` does by itself: "
+        f"{number(alone['total_s'].max() / 60, decimals=0)} minutes for the same GPU hours. "
+        "Nothing is shared, and nothing waits."
     ]
     for gpus in sorted(set(known["gpus"]) - {1}):
         part = known[known["gpus"] == gpus]
