@@ -2,11 +2,14 @@
 
 import json
 import shutil
+import sys
+import types
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from alpaca_lab import checkpoints, models
+from alpaca_lab import checkpoints, models, trust
 from alpaca_lab.config import TINY, LoraSpec, SettingError, TrainSpec
 from alpaca_lab.profiles import MODELS
 from random_models import checkpoint
@@ -49,6 +52,30 @@ def test_a_forgotten_target_is_refused():
     shape = checkpoints.read_shape(TINY / "phi")
     with pytest.raises(SettingError, match="LoRA adapts 24 layers .* expected 12"):
         models.check_adapted(model, shape=shape, targets=phi.lora_targets, lora=LoraSpec())
+
+
+def test_adapter_names_its_layers_also_where_unsloth_finds_them_by_a_pattern(monkeypatch, tmp_path):
+    """As on a GPU for Phi: PEFT would write the pattern, and `trust` refuse the adapter."""
+    from peft import LoraConfig, get_peft_model
+
+    class FastLanguageModel:
+        from_pretrained = staticmethod(lambda folder, **_: (models._load_nf4(Path(folder)), None))
+
+        @staticmethod
+        def get_peft_model(model, *, r, lora_alpha, target_modules, **_):
+            pattern = rf".*\.({'|'.join(target_modules)})"
+            chosen = LoraConfig(
+                r=r, lora_alpha=lora_alpha, target_modules=pattern, task_type="CAUSAL_LM"
+            )
+            return get_peft_model(model, chosen)
+
+    fake = types.SimpleNamespace(FastLanguageModel=FastLanguageModel)
+    monkeypatch.setitem(sys.modules, "unsloth", fake)
+    spec = MODELS["tiny-phi"]
+    model, _ = models.load_trainable(spec, lora=LoraSpec(), train=TrainSpec(loader="unsloth"))
+    model.save_pretrained(tmp_path)
+    shape = checkpoints.read_shape(TINY / "phi")
+    trust.check_adapter(tmp_path, shape=shape, targets=spec.lora_targets)
 
 
 def test_adapter_that_does_not_fit_is_refused(adapter, tmp_path):
@@ -168,17 +195,6 @@ def test_a_padding_token_beyond_the_embedding_is_not_taken(copied):
 def test_a_tokenizer_without_eos_is_refused(copied):
     with pytest.raises(SettingError, match="names no eos_token, so that no answer could end"):
         tokenizer_of(copied[1], eos_token=None)
-
-
-def test_rotary_frequencies_stay_in_float32_where_weights_are_in_16_bits(monkeypatch):
-    """Rounded to bfloat16, a token at place 500 would be turned as if it stood a place aside."""
-    import torch
-
-    exact = models.load_decoder(MODELS["tiny-llama"], None)[0].model.rotary_emb.inv_freq
-    monkeypatch.setattr(models, "compute_dtype", lambda: torch.bfloat16)
-    model, _ = models.load_decoder(MODELS["tiny-llama"], None)
-    assert model.dtype == model.lm_head.weight.dtype == torch.bfloat16
-    assert torch.equal(model.model.rotary_emb.inv_freq, exact)
 
 
 def test_a_model_whose_attention_is_capped_attends_in_the_way_that_caps(tmp_path):
