@@ -60,7 +60,7 @@ def train(
     spec = profiles.configure("full", models=f"{key}={model}", data=data, changes=changes)
     finetune.OUTPUTS = folder / "outputs"
     record = Record(folder / "results")
-    ranks.agree(lambda: study.prepare(spec, record=record).manifest())
+    ranks.once(lambda: study.prepare(spec, record=record))
     watching = watch(**watched) if watched else None
     manifest = finetune.finetune(spec, key, record=record)
     return {**manifest, "breakdown": watching.result if watching else None}

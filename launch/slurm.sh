@@ -13,7 +13,7 @@
 set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 export NODES=$SLURM_JOB_NUM_NODES GPUS=$SLURM_GPUS_ON_NODE HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-0}
-HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 export HEAD
 # Where a machine dies, so does the job: it is queued again, and goes on where it was.
 srun --kill-on-bad-exit=1 bash -c 'NODE_RANK=$SLURM_NODEID exec launch/node.sh "$@"' node "$@"

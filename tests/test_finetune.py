@@ -145,13 +145,6 @@ def test_prompts_that_do_not_fit_are_refused(finetuned):
         finetune.finetune(short, "tiny-llama", record=record)
 
 
-def test_several_processes_are_refused(finetuned, monkeypatch):
-    study, record, _ = finetuned
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SettingError, match="runs in one process"):
-        finetune.finetune(study, "tiny-llama", record=record)
-
-
 def test_unknown_model_is_named(finetuned):
     study, record, _ = finetuned
     with pytest.raises(SettingError, match='no model "gpt-2": choose from tiny-llama'):

@@ -132,5 +132,5 @@ def test_token_of_another_form_is_known_while_it_is_in_use(tmp_path):
 
 def test_numbers_that_look_like_a_secret_are_none(tmp_path):
     path = tmp_path / "model.safetensors"
-    path.write_bytes((2).to_bytes(8, "little") + b"{}" + b"p://a:b@")
+    path.write_bytes((2).to_bytes(8, "little") + b"{}" + b"p://a:" + b"b@")
     assert secrets.find([path], known=None) is None

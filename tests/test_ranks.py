@@ -130,17 +130,17 @@ def test_processes_give_the_answers_that_one_gives_to_the_byte(alone, tmp_path):
 
 @pytest.mark.model
 def test_tables_of_a_study_that_processes_shared_are_those_of_one_process(alone, tmp_path):
-    copy, tables = Copy(tmp_path), {}
+    copy, single, tables = Copy(tmp_path / "several"), Copy(tmp_path / "one", of=alone), {}
     for stage in ("finetune", "generate"):
         status, printed = copy.run(stage, *PLAIN, processes=2)
         assert status == 0, printed[-3000:]
-    for one in (alone, copy):
+    for one in (single, copy):
         record = Record(one.record)
         score.score(study_from_dict(record.index()["spec"]), record=record)
         tables[one] = report_pages.all_texts(record, load(record))
-    assert {"main", "temperature", "num_beams", "top_k"} <= set(tables[alone])
-    assert set(tables[copy]) == set(tables[alone])
-    for name, expected in tables[alone].items():
+    assert {"main", "temperature", "num_beams", "top_k"} <= set(tables[single])
+    assert set(tables[copy]) == set(tables[single])
+    for name, expected in tables[single].items():
         left, right = comparable(tables[copy][name]), comparable(expected)
         pd.testing.assert_frame_equal(left, right, rtol=1e-4, atol=1e-4, obj=name)
 

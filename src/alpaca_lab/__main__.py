@@ -90,7 +90,7 @@ def _prepared(spec: Path | None, *choices) -> tuple[StudySpec, Record]:
         return study_from_dict(read_json(spec)["spec"]), Record(spec.resolve().parent)
     chosen = _study(*choices)
     record = Record.of(chosen.name)
-    ranks.agree(lambda: study.prepare(chosen, record=record).manifest())
+    ranks.once(lambda: study.prepare(chosen, record=record))
     return chosen, record
 
 

@@ -204,15 +204,19 @@ def _train(
         model, shape=shape, targets=spec.lora_targets, lora=study.lora
     )
     adapter = folder / "adapter"
-    ranks.agree(lambda: model.save_pretrained(str(adapter), safe_serialization=True))
+    ranks.once(lambda: model.save_pretrained(str(adapter), safe_serialization=True))
     models.check_loaded(model, adapter)
     losses = training.loss_table(trainer.state.log_history)
     facts = {"adapted_layers": layers, "trainable_parameters": parameters}
-    after_training(adapter, study, spec, data=rows.manifest(), losses=losses, facts=facts)
+    ranks.once(
+        lambda: after_training(
+            adapter, study, spec, data=rows.manifest(), losses=losses, facts=facts
+        )
+    )
     validation_losses = losses.loc[losses["kind"] == "validation", "loss"]
     paid = ranks.gather((hardware.peak_gib(), hardware.device_gib(), trainer.halvings))
     peaks, devices, halvings = zip(*paid, strict=True)
-    ranks.agree(lambda: shutil.rmtree(folder / "checkpoints", ignore_errors=True))
+    ranks.once(lambda: shutil.rmtree(folder / "checkpoints", ignore_errors=True))
     manifest = {
         "model": spec.key,
         "adapter": {

@@ -112,7 +112,7 @@ def generate(
         _measure(base.run, questions, decoder=plain, bar=bar)
         everything = [*tasks, base]
         ranks.wait()
-        ranks.agree(lambda: _enter(everything, model_key, record=record, study=study))
+        ranks.once(lambda: _enter(everything, model_key, record=record, study=study))
         summary = _summary(model_key, everything)
         bar.set_postfix_str(pace.ended(summary["tokens_per_s"]))
     return summary

@@ -128,6 +128,13 @@ def agree(make: Callable[[], T]) -> T:
     return box[0]
 
 
+def once(do: Callable[[], Any]) -> None:
+    """Let the main process do a thing; the others wait for it."""
+    if is_main():
+        do()
+    wait()
+
+
 def in_turn(make: Callable[[], T]) -> T:
     """Return what `make` returns, in the main process first: the others find what it wrote."""
     if is_main():
