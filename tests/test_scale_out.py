@@ -1,6 +1,7 @@
 """What several GPUs would take: the arithmetic, worked by hand, and the committed page."""
 
 import math
+import shutil
 
 import pytest
 
@@ -47,7 +48,8 @@ def test_steps_are_those_of_the_rows_that_are_trained_on():
 
 def test_seconds_add_up_steps_sums_passes_and_starts():
     """One GPU: 393 x 1 + 3, twice the 30 s of 250 questions, 10 + 2 x (2 + 1) + 4 to start."""
-    alone, eight, many = scale_out.table(lines()).to_dict("records")
+    frame = scale_out.table(lines())
+    alone, eight, many = frame[frame["model"] == "phi-2"].to_dict("records")
     assert (alone["finetune_s"], alone["decode_s"], alone["start_s"]) == (396.0, 60.0, 20.0)
     assert (alone["sum_s"], alone["times"], alone["total_s"]) == (0.0, 1.0, 476.0)
     assert eight["sum_s"] == pytest.approx(0.1 * 2 * 7 / 8)
@@ -60,10 +62,37 @@ def test_seconds_add_up_steps_sums_passes_and_starts():
 
 def test_what_was_not_measured_is_blank_and_says_why():
     frame = scale_out.table(lines(**{"finetune-share-8": None}))
+    others = frame[frame["model"] != "phi-2"]
+    assert len(others) == 6 and others["total_s"].isna().all()
+    assert others["note"].str.startswith("finetune: not run").any()
+    frame = frame[frame["model"] == "phi-2"]
     eight = frame[frame["gpus"] == 8].iloc[0]
     assert math.isnan(eight["finetune_s"]) and math.isnan(eight["total_s"])
     assert eight["note"] == "finetune-share-8: no result: no memory"
     assert frame[frame["gpus"] == 1]["note"].tolist() == [""]
+
+
+def test_a_model_that_was_not_timed_is_inferred_from_one_like_it_and_says_so():
+    """Half as fast to finetune, twice as fast to decode: 2 x 396, 60 / 2, and 20 to start."""
+    timed = [line | {"model": "llama-2-7b"} for line in lines()]
+    known = {"llama-2-7b": (100.0, 100.0), "mistral-7b": (50.0, 200.0)}
+    frame = scale_out.table(timed, known=known).set_index(["model", "gpus"])
+    alone, eight = frame.loc[("mistral-7b", 1)], frame.loc[("mistral-7b", 8)]
+    assert (alone["finetune_s"], alone["decode_s"], alone["total_s"]) == (792.0, 30.0, 842.0)
+    assert eight["times"] == pytest.approx(842.0 / eight["total_s"])
+    assert alone["note"] == (
+        "inferred from llama-2-7b: 2.00 of its seconds to finetune, 0.50 to decode"
+    )
+    assert scale_out.table(timed).set_index(["model", "gpus"]).loc[("mistral-7b", 1)]["note"] == (
+        "finetune: not run; decode: not run"
+    )
+
+
+def test_speeds_are_those_of_our_own_arms():
+    found = scale_out.speeds(RESULTS / "performance")
+    assert set(found) == {"llama-2-7b", "mistral-7b", "phi-2"}
+    assert found["mistral-7b"] == pytest.approx((16861.798, 17641.434), abs=1e-3)
+    assert scale_out.speeds(RESULTS / "nowhere") == {}
 
 
 def test_several_gpus_stand_beside_one():
@@ -75,6 +104,8 @@ def test_several_gpus_stand_beside_one():
 def test_the_committed_page_follows_from_its_lines(tmp_path):
     folder = RESULTS / "performance"
     rows = load(folder / scale_out.LINES, scale_out.CONDITIONS, command=scale_out.COMMAND)
+    for name in ("finetune.csv", "generate.csv"):
+        shutil.copy(folder / name, tmp_path)
     scale_out.write(tmp_path, rows)
     for name in ("scale_out.csv", "scale_out.md"):
         assert (tmp_path / name).read_text() == (folder / name).read_text()

@@ -29,6 +29,10 @@ SHARES = (8, 64)
 """On so many GPUs, one has the share of a step, and of the questions, that is timed on one."""
 ROWS = 51_760
 """Rows of yahma/alpaca-cleaned at the commit that the full study pins."""
+LIKE = {"mistral-7b": "llama-2-7b"}
+"""A model whose shares were not timed takes another's of about its size, by their own speeds."""
+Speeds = Mapping[str, tuple[float, float]]
+"""By model: tokens per second of one GPU, finetuning and decoding."""
 COLUMNS = (
     "model", "gpus", "steps", "step_s", "sum_s", "finetune_s", "decode_s", "start_s", "total_s",
     "gpu_hours", "times", "note",
@@ -52,12 +56,29 @@ def train_steps(study: StudySpec, *, rows: int = ROWS) -> int:
     return ceil(study.train.epochs * train / study.train.batch_size)
 
 
-def table(rows: Iterable[Row], *, study: StudySpec = PROFILES["full"]) -> pd.DataFrame:
+def speeds(folder: Path) -> Speeds:
+    """Return what the two other benchmarks measured of our own arms on one GPU, where they did."""
+    found: dict[str, list[float]] = {}
+    for name, chosen in (("finetune.csv", {}), ("generate.csv", {"pass": "nine cells"})):
+        if not (folder / name).is_file():
+            return {}
+        ours = {"arm": "alpaca lab"} | chosen
+        table = pd.read_csv(folder / name)
+        for row in table.to_dict("records"):
+            if ours.items() <= row.items():
+                found.setdefault(row["model"], []).append(row["tok_s"])
+    return {model: (one[0], one[1]) for model, one in found.items() if len(one) == 2}
+
+
+def table(
+    rows: Iterable[Row], *, study: StudySpec = PROFILES["full"], known: Speeds | None = None
+) -> pd.DataFrame:
     """Return a row per model and number of GPUs: what a full study would take.
 
     Args:
         rows: Lines of the benchmark, in the order in which they were written.
         study: What would be run.
+        known: As `speeds`: so that a model that was not timed can be inferred from one like it.
 
     Returns:
         Columns `COLUMNS`, seconds unless named otherwise: step_s of an optimiser step without
@@ -69,10 +90,43 @@ def table(rows: Iterable[Row], *, study: StudySpec = PROFILES["full"]) -> pd.Dat
     """
     kept = latest(rows)
     conditions(kept, CONDITIONS, command=COMMAND)
-    lines = [
-        line for model, runs in by_model(kept).items() for line in _model(model, runs, study=study)
-    ]
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+    runs = by_model(kept)
+    timed = {
+        spec.key: list(_model(spec.key, runs.get(spec.key, []), study=study))
+        for spec in study.models
+    }
+    for model, other in LIKE.items():
+        if model not in runs and other in runs and {model, other} <= (known or {}).keys():
+            timed[model] = list(_inferred(model, timed[other], known))
+    return pd.DataFrame([line for lines in timed.values() for line in lines], columns=list(COLUMNS))
+
+
+def _inferred(
+    model: str, lines: Sequence[Mapping[str, Any]], known: Speeds
+) -> Iterator[Mapping[str, Any]]:
+    """Yield what a model takes as another does, each stage by both models' speeds on one GPU."""
+    other, alone = lines[0]["model"], nan
+    finetune, decode = (b / a for a, b in zip(known[model], known[other], strict=True))
+    for line in lines:
+        stages = {
+            "step_s": line["step_s"] * finetune,
+            "finetune_s": line["finetune_s"] * finetune,
+            "decode_s": line["decode_s"] * decode,
+        }
+        total_s = stages["finetune_s"] + stages["decode_s"] + line["start_s"]
+        alone = total_s if line["gpus"] == 1 else alone
+        yield (
+            line
+            | stages
+            | {
+                "model": model,
+                "total_s": total_s,
+                "gpu_hours": line["gpus"] * total_s / 3600,
+                "times": alone / total_s,
+                "note": f"inferred from {other}: {finetune:.2f} of its seconds to finetune, "
+                f"{decode:.2f} to decode",
+            }
+        )
 
 
 def _model(model: str, runs: Sequence[Row], *, study: StudySpec) -> Iterator[Mapping[str, Any]]:
@@ -160,7 +214,7 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
     study, kept = PROFILES["full"], latest(rows)
     facts = conditions(kept, CONDITIONS, command=COMMAND)
     facts["commits"] = sorted({commit for arm in _arms() for commit in commits(kept, arm)})
-    frame, measured = table(kept, study=study), together(kept)
+    frame, measured = table(kept, study=study, known=speeds(folder)), together(kept)
     numbers = [name for name in COLUMNS if name not in ("model", "gpus", "steps", "note")]
     write_atomically(folder / "scale_out.csv", to_csv(rounded(frame, numbers)))
     titles = {key: spec.title for key, spec in MODELS.items()}

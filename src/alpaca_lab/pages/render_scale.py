@@ -74,6 +74,9 @@ ASSUMED = (
     "Answers end where their references do, after 512 tokens at the latest.",
     "Left out, for they were not measured: downloads, validation and checkpoints, the checks of "
     "the decoding model, BERTScore.",
+    "A model that is inferred was not timed in these runs. Its seconds are another's of about its "
+    "size, times what both make of the tokens per second of one GPU in `finetune.csv` and "
+    "`generate.csv`.",
     "A card that is slower than this one takes longer by about as much: measure it.",
 )
 
@@ -101,13 +104,19 @@ def _cells(row: Mapping[str, Any], titles: Mapping[str, str]) -> tuple[str, ...]
 
 
 def _blanks(frame: pd.DataFrame, titles: Mapping[str, str]) -> tuple[str, ...]:
-    """One paragraph that says why a number is blank, or none."""
+    """One paragraph that says why a number is blank, or where it comes from; or none."""
     noted = frame[frame["note"] != ""]
     points = (
-        f"{titles[row['model']]} on {row['gpus']} GPUs: {row['note']}."
-        for row in noted.to_dict("records")
+        f"{titles[model]} on {listed(map(str, part['gpus']))}: {_named(note, titles)}."
+        for (model, note), part in noted.groupby(["model", "note"], sort=False)
     )
     return (escape(" ".join(points)),) if len(noted) else ()
+
+
+def _named(note: str, titles: Mapping[str, str]) -> str:
+    for key, title in titles.items():
+        note = note.replace(f"from {key}:", f"from {title}:")
+    return note
 
 
 def _reading(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
@@ -116,7 +125,7 @@ def _reading(frame: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
     names = listed(titles[key] for key in alone["model"])
     lines = [
         f"{names} one after another on one GPU: {number(alone['total_s'].sum() / 60, decimals=0)} "
-        f"minutes. A model per GPU, {len(alone)} beside each other, as `run` does by itself: "
+        f"minutes. A model per GPU, {len(alone)} beside each other, as a study does by itself: "
         f"{number(alone['total_s'].max() / 60, decimals=0)} minutes for the same GPU hours. "
         "Nothing is shared, and nothing waits."
     ]
