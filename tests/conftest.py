@@ -13,9 +13,13 @@ from alpaca_lab.store import Record
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on all cores: one thread each
 
 
+LONGEST = ("test_study", "test_ranks", "test_exports", "test_any_model", "test_chat_session")
+
+
 def pytest_collection_modifyitems(items):
-    """Start with the longest file, so that no core waits for it at the end."""
-    items.sort(key=lambda item: item.path.stem != "test_study")
+    """Start with the longest files, so that no core waits for one at the end."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")
