@@ -8,7 +8,7 @@ import time
 import pandas as pd
 import pytest
 
-from alpaca_lab import batches, ranks, report_pages, runs, score
+from alpaca_lab import batches, progress, ranks, report_pages, runs, score
 from alpaca_lab.config import SettingError, study_from_dict
 from alpaca_lab.files import append_line
 from alpaca_lab.runs import Run
@@ -42,6 +42,59 @@ def test_one_process_takes_one_of_the_gpus_that_it_sees(monkeypatch, seen, taken
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     ranks.join(1, gpu=True)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == taken
+
+
+@pytest.fixture
+def second_of_two(monkeypatch):
+    """Be the second process of a launch of two."""
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.model
+def test_more_processes_than_gpus_are_refused(second_of_two, monkeypatch):
+    import torch
+
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(SettingError, match="2 processes on a machine with 1 GPUs"):
+        ranks.join(2, gpu=True)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [("Connection closed by peer [127.0.0.1]:29500", ranks.LaunchError),
+     ("CUDA error: device-side assert triggered", RuntimeError)],
+)  # fmt: skip
+def test_a_process_that_hears_nobody_says_so_in_one_sentence(
+    second_of_two, monkeypatch, message, kind
+):
+    def lost(_):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("accelerate.utils.broadcast_object_list", lost)
+    with pytest.raises(RuntimeError) as caught:
+        ranks.agree(lambda: "never asked")
+    assert type(caught.value) is kind
+    assert message.split(" [")[0] in str(caught.value)
+
+
+def test_machines_that_share_no_drive_are_refused(second_of_two, monkeypatch, tmp_path):
+    monkeypatch.setattr(ranks, "agree", lambda _: "0123")  # what the first process wrote elsewhere
+    monkeypatch.setattr(ranks, "wait", lambda: None)
+    monkeypatch.setattr(ranks, "SHARED_S", 0.0)
+    with pytest.raises(SettingError, match="rank 1 does not see what rank 0 writes in"):
+        ranks.require_shared(tmp_path)
+    (tmp_path / ".seen-by-all-0123").touch()
+    ranks.require_shared(tmp_path)
+
+
+def test_all_but_the_first_say_who_they_are_and_draw_no_bar(second_of_two, capsys):
+    progress.say("out of memory")
+    with progress.Bar(total=3) as bar:
+        bar.update()
+    assert capsys.readouterr().err == "[rank 1] out of memory\n"
 
 
 @pytest.mark.parametrize("stage", ["score", "run", "report"])
