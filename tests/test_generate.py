@@ -221,10 +221,12 @@ def test_of_two_processes_that_decode_a_model_one_waits_and_finds_all_done(recor
 
 
 def test_the_bar_ends_full_and_says_how_many_cells_are_done(record, monkeypatch):
-    bars = []
+    bars, totals = [], []
     monkeypatch.setattr(stage, "Bar", lambda **options: bars.append(Bar(**options)) or bars[-1])
+    monkeypatch.setattr(Bar, "refresh", lambda bar, *_, **__: totals.append(bar.total))
     generate(record)
     generate(record)
+    assert set(totals) == {EXPECTED}  # where another process draws it, another total is a new bar
     assert [(bar.n, bar.total) for bar in bars] == [(EXPECTED, EXPECTED)] * 2
     assert bars[0].postfix.endswith("tokens/s, 7 of 7 cells")
     assert bars[1].postfix == "7 of 7 cells"

@@ -78,12 +78,13 @@ def generate(
     tuned_request = shared | {"adapter": training["adapter"]["sha256"]}
     base_request = shared | {"adapter": None}
     greedy, *others = cells(study)
+    asked = sum(cell.repeats for cell in (greedy, *others, untuned(study))) * len(questions)
     pace, title = Pace(), f"Decode {spec.title}"
     if ranks.count() > 1:
         title += f" (rank 0 of {ranks.count()})"
     with (
         _at_work(record, model_key),
-        Bar(total=0, desc=title, unit="answer", bar_format=BAR) as bar,
+        Bar(total=asked // ranks.count(), desc=title, unit="answer", bar_format=BAR) as bar,
     ):
         measuring = {"questions": questions, "study": study, "record": record, "bar": bar}
         first = _agreed(_checked, greedy, tuned_request, decoder=tuned, **measuring)
