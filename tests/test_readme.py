@@ -71,3 +71,16 @@ def test_main_table_of_the_readme_is_that_of_the_notebooks_with_the_same_runs(no
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     shown = ["".join(output.get("data", {}).get("text/markdown", "")).strip() for output in outputs]
     assert "Runs: `" in table and table.strip() in shown
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "SECURITY.md", "launch/README.md", "benchmarks/README.md", "results/README.md"],
+)
+def test_no_page_says_a_thing_twice(page):
+    """A section that was moved and not taken away; a table has rows that are alike."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    long = [line for line in lines if len(line) > 60 and not line.startswith("|")]
+    headings = [line for line in lines if line.startswith("#")]
+    assert [line for line in long if long.count(line) > 1] == []
+    assert [line for line in headings if headings.count(line) > 1] == []
