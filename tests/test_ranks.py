@@ -90,6 +90,21 @@ def test_machines_that_share_no_drive_are_refused(second_of_two, monkeypatch, tm
     ranks.require_shared(tmp_path)
 
 
+@pytest.mark.parametrize("stage", ["finetune", "generate"])
+def test_both_stages_look_whether_the_drive_is_shared(monkeypatch, stage, tmp_path):
+    from alpaca_lab import finetune, generate, profiles
+
+    def refuse(folder):
+        raise SettingError(f"looked at {folder}")
+
+    monkeypatch.setattr(ranks, "require_shared", refuse)
+    monkeypatch.setattr(finetune, "OUTPUTS", tmp_path)
+    study = profiles.configure("smoke", models="tiny-llama")
+    call = {"finetune": finetune.finetune, "generate": generate.generate}[stage]
+    with pytest.raises(SettingError, match="looked at"):
+        call(study, "tiny-llama", record=Record(tmp_path))
+
+
 def test_all_but_the_first_say_who_they_are_and_draw_no_bar(second_of_two, capsys):
     progress.say("out of memory")
     with progress.Bar(total=3) as bar:

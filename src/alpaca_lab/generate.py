@@ -56,13 +56,15 @@ def generate(
         tokens_per_s (None where nothing was decoded), and of all answers their counts by status.
 
     Raises:
-        SettingError: If the study has no such model, or a question does not fit its context.
+        SettingError: If the study has no such model, a question does not fit its context, or the
+            processes do not share a drive.
         RecordError: If the questions, the finetune or the index are missing.
     """
     spec = next((model for model in study.models if model.key == model_key), None)
     if spec is None:
         known = ", ".join(model.key for model in study.models)
         raise SettingError(f'study {study.name} has no model "{model_key}": choose from {known}')
+    ranks.require_shared(record.folder)
     training, _ = record.training(model_key)
     folder = record.adapter(model_key)
     questions = record.questions()
