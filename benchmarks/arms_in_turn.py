@@ -16,10 +16,11 @@ from typing import Any, ClassVar
 
 from one_run import run_once
 
-from alpaca_lab import benchmark_lines, environment
-from alpaca_lab.arms import block_weights
+from alpaca_lab import environment
 from alpaca_lab.config import SettingError, require
 from alpaca_lab.files import RecordError, append_line, read_lines, sha256_file
+from alpaca_lab.speed import benchmark_lines
+from alpaca_lab.speed.finetuning_arms import block_weights
 from alpaca_lab.store import OUTPUTS, RESULTS
 
 HERE = Path(__file__).resolve().parent

@@ -15,10 +15,10 @@ import arms_in_turn
 from arms_in_turn import HERE, python
 from breakdown import beside
 
-from alpaca_lab import breakdown as breakdowns
-from alpaca_lab import performance
-from alpaca_lab.arms import ARMS, OURS, RATE
 from alpaca_lab.config import require
+from alpaca_lab.speed import breakdown as breakdowns
+from alpaca_lab.speed import finetuning_speed
+from alpaca_lab.speed.finetuning_arms import ARMS, OURS, RATE
 
 PACKED = ("--arm", "unsloth", "--packing", "1", "--bs", "4", "--ga", "1", "--gc", "unsloth")
 SCRIPTS: dict[str, tuple[str, ...]] = {
@@ -88,7 +88,7 @@ def command_of(arm: str, *, model: str, plan: Plan) -> list[str]:
 
 
 def _tables(breakdown: bool) -> ModuleType:
-    return breakdowns if breakdown else performance
+    return breakdowns if breakdown else finetuning_speed
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

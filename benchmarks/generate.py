@@ -14,10 +14,10 @@ from typing import Any
 import arms_in_turn
 from arms_in_turn import python
 
-from alpaca_lab import decoding_speed
-from alpaca_lab.arms import OURS
 from alpaca_lab.config import require
-from alpaca_lab.decoding_arms import BANDWIDTH, PEERS
+from alpaca_lab.speed import decoding_speed
+from alpaca_lab.speed.decoding_arms import BANDWIDTH, PEERS
+from alpaca_lab.speed.finetuning_arms import OURS
 
 PEERS_BY_KEY = {peer.key: peer for peer in PEERS}
 SCRIPTS: dict[str, tuple[str, ...]] = {

@@ -15,10 +15,10 @@ from typing import Any
 import arms_in_turn
 from arms_in_turn import python
 
-from alpaca_lab import scale_out
-from alpaca_lab.arms import RATE
 from alpaca_lab.config import ROOT, require
-from alpaca_lab.scale_out import DECODE, SHARES, TOGETHER, WHOLE, share_arm
+from alpaca_lab.speed import scale_out
+from alpaca_lab.speed.finetuning_arms import RATE
+from alpaca_lab.speed.scale_out import DECODE, SHARES, TOGETHER, WHOLE, share_arm
 
 SCRIPTS: dict[str, tuple[str, ...]] = {
     RATE: ("matrix_rate.py",),

@@ -5,11 +5,12 @@ from argparse import Namespace
 
 import pytest
 
-from alpaca_lab import decoding_speed, sweep
-from alpaca_lab.arms import OURS
+from alpaca_lab import sweep
 from alpaca_lab.config import TINY
-from alpaca_lab.decoding_arms import BANDWIDTH, PEERS
 from alpaca_lab.profiles import PROFILES
+from alpaca_lab.speed import decoding_speed
+from alpaca_lab.speed.decoding_arms import BANDWIDTH, PEERS
+from alpaca_lab.speed.finetuning_arms import OURS
 from benchmark_scripts import load
 
 pytestmark = pytest.mark.model

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from alpaca_lab import breakdown, performance
-from alpaca_lab.arms import ARMS, OURS
 from alpaca_lab.config import SettingError
 from alpaca_lab.files import RecordError
+from alpaca_lab.speed import breakdown, finetuning_speed
+from alpaca_lab.speed.finetuning_arms import ARMS, OURS
 from benchmark_scripts import BENCHMARKS, load
 
 NAMES = {arm.key: arm.name for arm in ARMS}
@@ -257,7 +257,7 @@ SEEN = {
 
 
 def line(arm, *, model="phi-2", seen=SEEN, error=None, **changed):
-    conditions = dict.fromkeys(performance.CONDITIONS) | {"gpu": "NVIDIA H200"} | changed
+    conditions = dict.fromkeys(finetuning_speed.CONDITIONS) | {"gpu": "NVIDIA H200"} | changed
     ran = {"status": "failed" if error else "ok", "error": error}
     result = None if error else {"breakdown": seen}
     return {"model": model, "arm": arm, "repeat": 0, **ran, "result": result, **conditions}
@@ -338,7 +338,7 @@ def test_the_committed_table_follows_from_the_committed_lines(tmp_path):
 
 
 def test_a_folder_without_lines_says_what_leaves_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(performance, "RESULTS", tmp_path)
+    monkeypatch.setattr(finetuning_speed, "RESULTS", tmp_path)
     with pytest.raises(RecordError, match=r"no breakdown\.jsonl .*finetune\.py --breakdown"):
         breakdown.load()
 

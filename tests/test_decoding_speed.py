@@ -11,12 +11,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from alpaca_lab import decoding_speed
-from alpaca_lab.arms import OURS
 from alpaca_lab.config import SettingError
-from alpaca_lab.decoding_arms import BANDWIDTH, NINE, ONE, ONE_FEW, OURS_NAME, PEERS, step_limit_s
-from alpaca_lab.decoding_goals import goals
 from alpaca_lab.files import RecordError, write_lines
+from alpaca_lab.speed import decoding_speed
+from alpaca_lab.speed.decoding_arms import (
+    BANDWIDTH,
+    NINE,
+    ONE,
+    ONE_FEW,
+    OURS_NAME,
+    PEERS,
+    step_limit_s,
+)
+from alpaca_lab.speed.decoding_goals import goals
+from alpaca_lab.speed.finetuning_arms import OURS
 from benchmark_scripts import BENCHMARKS, load
 
 NAMES = {peer.key: peer.name for peer in PEERS}

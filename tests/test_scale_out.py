@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from alpaca_lab import scale_out
-from alpaca_lab.benchmark_lines import load
 from alpaca_lab.profiles import PROFILES
+from alpaca_lab.speed import scale_out
+from alpaca_lab.speed.benchmark_lines import load
 from alpaca_lab.store import RESULTS
 
 FULL = PROFILES["full"]

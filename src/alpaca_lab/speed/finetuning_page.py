@@ -1,4 +1,4 @@
-"""The finetuning benchmark's page and figure, from `performance.table`. Only here it is rounded."""
+"""The finetuning benchmark's page and figure, from `finetuning_speed.table`; rounded here alone."""
 
 from collections.abc import Mapping
 from textwrap import wrap
@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..pages.drawing import GREY, LINES, canvas, png, style
+from ..pages.markdown import escape, grid
+from ..pages.page import BLANK, count, listed, number, percent, whole
 from . import circumstances
-from .drawing import GREY, LINES, canvas, png, style
-from .markdown import escape, grid
-from .page import BLANK, count, listed, number, percent, whole
-from .speed_bars import bars
+from .bars import bars
 
 TITLE = "Finetuning speed beside what a user would run instead"
 HEADER = (
@@ -52,8 +52,8 @@ def page(
     """Return the table as a Markdown page: what was run, what came out, how to run it again.
 
     Args:
-        frame: `performance.table`.
-        finetunes: `performance.finetunes`.
+        frame: `finetuning_speed.table`.
+        finetunes: `finetuning_speed.finetunes`.
         facts: `benchmark_lines.conditions`, and "commits" of the Alpaca Lab arm.
         titles: Printed name by model key, in table order.
     """
@@ -82,8 +82,8 @@ def summary(
     """Return a row per model, as a README has it: our speed, and how many times each peer's it is.
 
     Args:
-        frame: `performance.table`.
-        finetunes: `performance.finetunes`.
+        frame: `finetuning_speed.table`.
+        finetunes: `finetuning_speed.finetunes`.
         facts: As for `page`.
         titles: As for `page`.
     """
@@ -110,7 +110,7 @@ def figure(frame: pd.DataFrame, *, titles: Mapping[str, str]) -> bytes:
     """Draw tokens per second of every arm, a panel per model, with the two arithmetic limits.
 
     Args:
-        frame: `performance.table`.
+        frame: `finetuning_speed.table`.
         titles: Printed name by model key, in drawing order from the top.
 
     Returns:

@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from .config import require
-from .files import RecordError, read_lines
-from .profiles import MODELS
+from ..config import require
+from ..files import RecordError, read_lines
+from ..profiles import MODELS
 
 if TYPE_CHECKING:
     from IPython.display import Markdown

@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas as pd
 
+from ..config import StudySpec
+from ..files import write_atomically
+from ..profiles import MODELS, PROFILES
+from ..table_files import rounded, to_csv
+from . import scale_out_page
 from .benchmark_lines import Row, by_model, commits, conditions, latest, middle, outcome, results
-from .config import StudySpec
-from .files import write_atomically
-from .pages import render_scale
-from .profiles import MODELS, PROFILES
-from .table_files import rounded, to_csv
 
 COMMAND = "benchmarks/scale.py"
 LINES = "scale_out.jsonl"
@@ -218,5 +218,5 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
     numbers = [name for name in COLUMNS if name not in ("model", "gpus", "steps", "note")]
     write_atomically(folder / "scale_out.csv", to_csv(rounded(frame, numbers)))
     titles = {key: spec.title for key, spec in MODELS.items()}
-    page = render_scale.page(frame, measured, facts, study=study, rows=ROWS, titles=titles)
+    page = scale_out_page.page(frame, measured, facts, study=study, rows=ROWS, titles=titles)
     write_atomically(folder / "scale_out.md", page)

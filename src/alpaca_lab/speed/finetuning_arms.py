@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .config import require
-from .memory import KNOWN_SHAPES
-from .profiles import MODELS
+from ..config import require
+from ..memory import KNOWN_SHAPES
+from ..profiles import MODELS
 
 OURS = "alpaca-lab"
 RATE = "matrix-rate"

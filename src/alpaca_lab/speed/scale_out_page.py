@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from ..config import StudySpec
+from ..pages.markdown import escape, grid
+from ..pages.page import count, listed, number, whole
 from . import circumstances
-from .markdown import escape, grid
-from .page import count, listed, number, whole
 
 HEADER = (
     "Model", "GPUs", "finetune, min", "decode, min", "start, min", "whole, min", "GPU hours",

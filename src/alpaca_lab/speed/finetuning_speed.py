@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from . import benchmark_lines
-from .arms import ARMS, OURS, RATE, Arm, block_weights, limit
+from ..files import write_atomically
+from ..profiles import MODELS
+from ..store import RESULTS
+from . import benchmark_lines, finetuning_page
 from .benchmark_lines import (
     Row,
     by_model,
@@ -25,10 +27,7 @@ from .benchmark_lines import (
     outcome,
     results,
 )  # fmt: skip
-from .files import write_atomically
-from .pages import render_performance
-from .profiles import MODELS
-from .store import RESULTS
+from .finetuning_arms import ARMS, OURS, RATE, Arm, block_weights, limit
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -131,12 +130,12 @@ def write(folder: Path, rows: Sequence[Row]) -> pd.DataFrame:
     titles = {key: spec.title for key, spec in MODELS.items() if key in set(frame["model"])}
     write_atomically(folder / "finetune.csv", frame.to_csv(index=False, lineterminator="\n"))
     told = {"facts": facts, "titles": titles}
-    page = render_performance.page(frame, finetunes(kept), **told)
+    page = finetuning_page.page(frame, finetunes(kept), **told)
     write_atomically(folder / "finetune.md", page)
     write_atomically(
-        folder / "finetune_summary.md", render_performance.summary(frame, finetunes(kept), **told)
+        folder / "finetune_summary.md", finetuning_page.summary(frame, finetunes(kept), **told)
     )
-    write_atomically(folder / "finetune.png", render_performance.figure(frame, titles=titles))
+    write_atomically(folder / "finetune.png", finetuning_page.figure(frame, titles=titles))
     return frame
 
 

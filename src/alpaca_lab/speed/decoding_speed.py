@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from . import benchmark_lines
-from .arms import OURS
+from ..files import write_atomically
+from ..profiles import MODELS
+from ..store import RESULTS
+from . import benchmark_lines, decoding_page
 from .benchmark_lines import (
     Row,
     by_model,
@@ -28,10 +30,7 @@ from .benchmark_lines import (
 )
 from .decoding_arms import BANDWIDTH, OURS_NAME, PEERS, Goal, Peer, step_limit_s
 from .decoding_goals import goals
-from .files import write_atomically
-from .pages import render_decoding
-from .profiles import MODELS
-from .store import RESULTS
+from .finetuning_arms import OURS
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -143,9 +142,9 @@ def write(folder: Path, rows: Sequence[Row]) -> pd.DataFrame:
     contents = {
         "generate.csv": frame.to_csv(index=False, lineterminator="\n"),
         "generate_goals.csv": reached.to_csv(index=False, lineterminator="\n"),
-        "generate.md": render_decoding.page(frame, reached, once(kept), **told),
-        "generate_summary.md": render_decoding.summary(frame, **told),
-        "generate.png": render_decoding.figure(frame, titles=titles),
+        "generate.md": decoding_page.page(frame, reached, once(kept), **told),
+        "generate_summary.md": decoding_page.summary(frame, **told),
+        "generate.png": decoding_page.figure(frame, titles=titles),
     }
     for name, content in contents.items():
         write_atomically(folder / name, content)

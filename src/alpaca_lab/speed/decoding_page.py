@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..pages.drawing import canvas, png, style
+from ..pages.markdown import escape, grid
+from ..pages.page import BLANK, count, listed, number, percent, whole
 from . import circumstances
-from .drawing import canvas, png, style
-from .markdown import escape, grid
-from .page import BLANK, count, listed, number, percent, whole
-from .speed_bars import bars
+from .bars import bars
 
 ROOM = 1.35
 """Width of a panel over its furthest mark: words stand behind it."""

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .drawing import colour, text
-from .page import number, whole
+from ..pages.drawing import colour, text
+from ..pages.page import number, whole
 
 
 def bars(

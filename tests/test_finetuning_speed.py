@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from alpaca_lab import performance
-from alpaca_lab.arms import ARMS, OURS, RATE, block_weights
 from alpaca_lab.config import SettingError
 from alpaca_lab.files import RecordError, write_lines
 from alpaca_lab.memory import KNOWN_SHAPES
+from alpaca_lab.speed import finetuning_speed
+from alpaca_lab.speed.finetuning_arms import ARMS, OURS, RATE, block_weights
 from benchmark_scripts import BENCHMARKS, load
 
 NAMES = {arm.key: arm.name for arm in ARMS}
@@ -87,7 +87,7 @@ def by_arm(frame):
 
 
 def test_ratio_is_ours_over_each_arm_and_a_goal_is_met_at_or_above_it():
-    table = by_arm(performance.table(rows()))
+    table = by_arm(finetuning_speed.table(rows()))
     assert table["ratio"].tolist() == [12.0, 4.5, 1.2, 1.125, 1.0]
     assert table["goal"].tolist()[:3] == [12.0, 5.0, 1.3]
     assert table["met"].tolist()[:3] == ["yes", "no", "no"]
@@ -96,13 +96,13 @@ def test_ratio_is_ours_over_each_arm_and_a_goal_is_met_at_or_above_it():
 
 
 def test_phi_has_goals_of_its_own():
-    table = by_arm(performance.table(rows("phi-2")))
+    table = by_arm(finetuning_speed.table(rows("phi-2")))
     assert table["goal"].tolist()[:3] == [12.0, 9.0, 4.0]
 
 
 def test_limit_is_the_matrix_rate_over_the_flop_of_a_token():
     assert block_weights("llama-2-7b") == N
-    table = by_arm(performance.table(rows()))
+    table = by_arm(finetuning_speed.table(rows()))
     peer, ours = table.loc[NAMES["unsloth"]], table.loc[NAMES[OURS]]
     assert peer["limit_tok_s"] == pytest.approx(600e12 / (6 * N))
     assert ours["limit_tok_s"] == pytest.approx(600e12 / (4 * N))
@@ -115,14 +115,14 @@ def test_limit_is_the_matrix_rate_over_the_flop_of_a_token():
 def test_blocks_that_run_again_in_part_lie_between_the_limits():
     lines = rows()
     lines[-1]["result"]["recomputed_share"] = 0.5
-    ours = by_arm(performance.table(lines)).loc[NAMES[OURS]]
+    ours = by_arm(finetuning_speed.table(lines)).loc[NAMES[OURS]]
     assert ours["limit_tok_s"] == pytest.approx(600e12 / (5 * N))
     assert ours["note"] == "recomputes 50% of the blocks"
 
 
 def test_an_arm_that_failed_is_blank_with_its_reason():
     failed = row("unsloth", None, error="torch.OutOfMemoryError: CUDA out of memory.")
-    table = by_arm(performance.table([*without(rows(), "unsloth"), failed]))
+    table = by_arm(finetuning_speed.table([*without(rows(), "unsloth"), failed]))
     line = table.loc[NAMES["unsloth"]]
     assert line[["tok_s", "ratio", "met", "peak_gib", "share_6n"]].isna().all()
     assert line["note"] == "no result: torch.OutOfMemoryError: CUDA out of memory."
@@ -131,19 +131,19 @@ def test_an_arm_that_failed_is_blank_with_its_reason():
 
 def test_without_ours_there_is_no_ratio_and_no_goal_is_met():
     failed = row(OURS, None, status="timeout", error="no result within 1200 s")
-    table = performance.table([*without(rows(), OURS), failed])
+    table = finetuning_speed.table([*without(rows(), OURS), failed])
     assert table["ratio"].isna().all() and table["met"].isna().all()
     assert table["tok_s"].notna().sum() == 4
 
 
 def test_an_arm_that_was_not_run_says_so():
-    table = by_arm(performance.table(without(rows(), "unsloth-varlen")))
+    table = by_arm(finetuning_speed.table(without(rows(), "unsloth-varlen")))
     assert len(table) == len(ARMS)
     assert table.loc[NAMES["unsloth-varlen"], "note"] == "not run"
 
 
 def test_without_the_matrix_rate_there_is_no_limit():
-    table = performance.table(without(rows(), RATE))
+    table = finetuning_speed.table(without(rows(), RATE))
     assert table[["limit_tok_s", "limit_4n", "share_of_limit"]].isna().all(axis=None)
     assert table["note"].str.contains("no limit: the matrix rate was not measured").all()
     assert table["tok_s"].tolist() == list(SPEEDS.values())
@@ -156,14 +156,14 @@ def test_repeats_are_their_median_speed_and_highest_memory():
         for repeat, speed, peak in ((1, 9600.0, 7.5), (2, 9100.0, 7.0))
     ]  # fmt: skip
     failed = row(OURS, None, repeat=3, error="Killed")
-    ours = by_arm(performance.table([*rows(), *more, failed])).loc[NAMES[OURS]]
+    ours = by_arm(finetuning_speed.table([*rows(), *more, failed])).loc[NAMES[OURS]]
     assert (ours["runs"], ours["tok_s"], ours["peak_gib"]) == (3, 9100.0, 7.5)
     assert ours["note"] == "keeps; median of 3 runs, 9,000 to 9,600; 1 of 4 runs failed: Killed"
 
 
 def test_what_was_run_again_counts():
     again = row("unsloth", {"tok_s": 2250.0, "peak_gib": 5.0})
-    table = by_arm(performance.table([*rows(), again]))
+    table = by_arm(finetuning_speed.table([*rows(), again]))
     assert table.loc[NAMES["unsloth"], "tok_s"] == 2250.0
     assert table.loc[NAMES["unsloth"], "ratio"] == 4.0
 
@@ -171,26 +171,26 @@ def test_what_was_run_again_counts():
 def test_an_adapter_that_did_not_reload_is_said_beside_its_speed():
     lines = rows()
     lines[-1]["result"] |= {"reloaded": False, "reload_error": "48 tensors differ in name"}
-    ours = by_arm(performance.table(lines)).loc[NAMES[OURS]]
+    ours = by_arm(finetuning_speed.table(lines)).loc[NAMES[OURS]]
     assert ours["note"] == "keeps; ADAPTER NOT RELOADED: 48 tensors differ in name"
 
 
 def test_rows_that_were_padded_for_want_of_a_packed_pass_are_said():
     lines = rows()
     lines[-1]["result"]["layout"] = "padded"
-    assert by_arm(performance.table(lines)).loc[NAMES[OURS], "note"] == "keeps; rows padded"
+    assert by_arm(finetuning_speed.table(lines)).loc[NAMES[OURS], "note"] == "keeps; rows padded"
 
 
 @pytest.mark.parametrize(("name", "value"), [("gpu", "A100"), ("cap_gib", 80.0), ("steps", 4)])
 def test_runs_of_other_conditions_do_not_share_a_table(name, value):
     lines = [*rows(), row("unsloth", {"tok_s": 1.0, "peak_gib": 1.0}, **{name: value})]
     with pytest.raises(SettingError, match=f"ran with {name}"):
-        performance.table(lines)
+        finetuning_speed.table(lines)
 
 
 def test_nothing_run_yet_is_one_sentence():
     with pytest.raises(SettingError, match="nothing was run yet"):
-        performance.table([])
+        finetuning_speed.table([])
 
 
 def test_every_model_with_goals_has_a_known_shape():
@@ -204,11 +204,11 @@ def test_every_model_with_goals_has_a_known_shape():
 def test_our_runs_are_told_one_by_one_with_predicted_beside_measured(tmp_path):
     again = row(OURS, LEFT | {"device_gib": None, "reloaded": False}, repeat=1)
     failed = row(OURS, None, repeat=2, error="Killed")
-    found = performance.finetunes([*rows("phi-2"), *rows(), again, failed])
+    found = finetuning_speed.finetunes([*rows("phi-2"), *rows(), again, failed])
     assert list(zip(found["model"], found["repeat"], strict=True)) == [
         ("llama-2-7b", 0), ("llama-2-7b", 1), ("phi-2", 0)
     ]  # fmt: skip
-    performance.write(tmp_path, [*rows(), again])
+    finetuning_speed.write(tmp_path, [*rows(), again])
     page = (tmp_path / "finetune.md").read_text(encoding="utf-8").replace("\u00a0", " ")
     told = "| LLaMA-2-7B | packed | 5,504 | 0% | 22.0 | 20.0 | 1.10 | 11.250 | 9.500 | 224 |"
     assert f"{told} 39,976,960 | yes | 21 | 3.5 |" in page
@@ -216,34 +216,34 @@ def test_our_runs_are_told_one_by_one_with_predicted_beside_measured(tmp_path):
 
 
 def test_summary_has_a_row_per_model_with_its_ratio_to_every_peer(tmp_path):
-    performance.write(tmp_path, [*rows(), *without(rows("phi-2"), "unsloth")])
+    finetuning_speed.write(tmp_path, [*rows(), *without(rows("phi-2"), "unsloth")])
     page = (tmp_path / "finetune_summary.md").read_text(encoding="utf-8").replace("\u00a0", " ")
     assert "| LLaMA-2-7B | 9,000 | 39% | 20.0 | 12.0 | 4.5 | 1.2 | 1.1 |" in page
     assert "| Phi-2 | 9,000 | 15% | 20.0 | 12.0 | - | 1.2 | 1.1 |" in page
 
 
 def test_lines_of_another_card_stay_out_of_a_table_that_is_read_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(performance, "RESULTS", tmp_path)
+    monkeypatch.setattr(finetuning_speed, "RESULTS", tmp_path)
     with pytest.raises(RecordError, match="run benchmarks/finetune.py"):
-        performance.load()
+        finetuning_speed.load()
     lines = [row("unsloth", {"tok_s": 1.0}, gpu="A100"), *rows(), row("unsloth", None, gpu="A100")]
     (tmp_path / "performance").mkdir()
     for count, gpu in ((7, "NVIDIA H200"), (8, "A100")):
-        write_lines(tmp_path / "performance" / performance.LINES, lines[:count])
-        assert {line["gpu"] for line in performance.load()} == {gpu}
+        write_lines(tmp_path / "performance" / finetuning_speed.LINES, lines[:count])
+        assert {line["gpu"] for line in finetuning_speed.load()} == {gpu}
 
 
 @pytest.fixture
 def written(tmp_path):
     failed = row("unsloth-packed", None, model="phi-2", error="ValueError: a|b $5 " + "x" * 200)
     lines = [*rows(), *without(rows("phi-2"), "unsloth-packed"), failed]
-    return performance.write(tmp_path, lines), tmp_path
+    return finetuning_speed.write(tmp_path, lines), tmp_path
 
 
 def test_csv_holds_the_table_unrounded_and_the_page_rounds(written):
     frame, folder = written
     read = pd.read_csv(folder / "finetune.csv")
-    assert tuple(read.columns) == performance.COLUMNS
+    assert tuple(read.columns) == finetuning_speed.COLUMNS
     pd.testing.assert_frame_equal(read, frame, check_dtype=False)
     page = (folder / "finetune.md").read_text(encoding="utf-8")
     page = page.replace("\u00a0", " ")  # a cell does not break
@@ -268,14 +268,14 @@ def test_page_says_what_was_run_and_how_to_run_it_again(written):
 
 def test_every_commit_of_our_runs_is_named_with_its_mark(tmp_path):
     dirty = row(OURS, LEFT | {"tok_s": 9000.0}, repeat=1, commit="a" * 40 + "+changes")
-    performance.write(tmp_path, [*rows(), dirty])
+    finetuning_speed.write(tmp_path, [*rows(), dirty])
     page = (tmp_path / "finetune.md").read_text(encoding="utf-8")
     assert f"at commit {'a' * 12}+changes and c0ffee." in page
 
 
 @pytest.mark.parametrize(("warm", "said"), [(11, True), (12, False)])
 def test_a_peer_that_was_slow_in_what_was_timed_is_said_on_both_pages(warm, said, tmp_path):
-    performance.write(tmp_path, [line | {"warm": warm} for line in rows("phi-2")])
+    finetuning_speed.write(tmp_path, [line | {"warm": warm} for line in rows("phi-2")])
     for name in ("finetune.md", "finetune_summary.md"):
         page = (tmp_path / name).read_text(encoding="utf-8")
         assert ("Beware: with an empty compile cache, Unsloth packed has slow" in page) == said
@@ -285,14 +285,14 @@ def test_same_rows_give_the_same_files(written, tmp_path):
     again = tmp_path / "again"
     lines = [*rows(), *rows("phi-2")]
     for folder in (again, tmp_path):
-        performance.write(folder, lines)
+        finetuning_speed.write(folder, lines)
     for name in ("finetune.csv", "finetune.md", "finetune_summary.md", "finetune.png"):
         assert (again / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
 def test_figure_is_a_png_and_needs_no_limit(written, tmp_path):
     assert (written[1] / "finetune.png").read_bytes().startswith(b"\x89PNG\r\n")
-    performance.write(tmp_path / "bare", [row("unsloth", None, error="it failed")])
+    finetuning_speed.write(tmp_path / "bare", [row("unsloth", None, error="it failed")])
     assert (tmp_path / "bare" / "finetune.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
@@ -301,7 +301,7 @@ COMMITTED = BENCHMARKS.parent / "results" / "performance"
 
 @pytest.mark.parametrize("name", ["finetune.csv", "finetune.md", "finetune_summary.md"])
 def test_the_committed_table_follows_from_the_committed_lines(name, tmp_path):
-    performance.write(tmp_path, performance.load())
+    finetuning_speed.write(tmp_path, finetuning_speed.load())
     assert (tmp_path / name).read_text() == (COMMITTED / name).read_text()
 
 
@@ -311,7 +311,7 @@ def test_the_readme_shows_the_committed_summary():
 
 
 def test_committed_predictions_are_within_a_tenth_of_what_was_measured():
-    runs = performance.finetunes(performance.load())
+    runs = finetuning_speed.finetunes(finetuning_speed.load())
     assert set(runs["model"]) == {"llama-2-7b", "mistral-7b", "phi-2"}
     assert runs["device_gib"].between(0.9 * runs["predicted_gib"], runs["predicted_gib"]).all()
     assert runs["reloaded"].all() and (runs["last_loss"] < runs["first_loss"]).all()

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from .drawing import canvas, colour, png, style, text
+from ..pages.drawing import canvas, colour, png, style, text
 
 NAMES = {
     "products": "matrix products",

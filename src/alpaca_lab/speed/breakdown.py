@@ -11,14 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from .arms import ARMS
+from ..config import SettingError
+from ..files import write_atomically
+from ..profiles import MODELS
+from . import breakdown_figure
 from .benchmark_lines import Row, conditions, latest
-from .config import SettingError
-from .files import write_atomically
-from .pages import render_breakdown
-from .performance import CONDITIONS
-from .performance import load as load_lines
-from .profiles import MODELS
+from .finetuning_arms import ARMS
+from .finetuning_speed import CONDITIONS
+from .finetuning_speed import load as load_lines
 
 COMMAND = "benchmarks/finetune.py --breakdown"
 LINES = "breakdown.jsonl"
@@ -90,7 +90,7 @@ def longest(rows: Iterable[Row], model: str, arm: str, *, side: str = "kernels")
     Args:
         rows: As for `table`.
         model: A key of `profiles.MODELS`.
-        arm: A key of `arms.ARMS`.
+        arm: A key of `finetuning_arms.ARMS`.
         side: "kernels", on the GPU, or "host", what the host did without what it called.
 
     Returns:
@@ -115,6 +115,6 @@ def write(folder: Path, rows: Sequence[Row]) -> pd.DataFrame:
     frame = table(rows)
     titles = {key: spec.title for key, spec in MODELS.items() if key in set(frame["model"])}
     write_atomically(folder / "breakdown.csv", frame.to_csv(index=False, lineterminator="\n"))
-    figure = render_breakdown.figure(frame, parts=PARTS, titles=titles)
+    figure = breakdown_figure.figure(frame, parts=PARTS, titles=titles)
     write_atomically(folder / "breakdown.png", figure)
     return frame

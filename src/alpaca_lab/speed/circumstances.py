@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from .page import count, listed, number
+from ..pages.page import count, listed, number
 
 WEIGHTS = {
     "random": ("random at the true shapes: speed and memory are real, text is not",
