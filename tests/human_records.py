@@ -9,7 +9,7 @@ import shutil
 import pandas as pd
 
 from alpaca_lab.config import ModelSpec, StudySpec, as_dict
-from alpaca_lab.metrics import SIGNATURES, text_scores
+from alpaca_lab.metrics.text_scores import SIGNATURES, text_scores
 from alpaca_lab.store import CONTROL, Record
 from alpaca_lab.sweep import cells
 

@@ -6,10 +6,11 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from alpaca_lab import checkpoints, semantic
+from alpaca_lab import checkpoints
 from alpaca_lab.config import TINY, SettingError
 from alpaca_lab.files import sha256_file
 from alpaca_lab.judge.model import ModelJudge, parse_judge
+from alpaca_lab.metrics import encoders
 from alpaca_lab.profiles import MODELS
 from alpaca_lab.rows import sources
 from faults.hub_stub import COMMIT, Fault
@@ -122,6 +123,6 @@ def test_gated_model_without_a_token_is_taken_from_its_mirror_aloud(hub, monkeyp
 def test_no_pattern_asks_for_a_pickle_or_for_code():
     names = ["pytorch_model.bin", "model.pt", "model.pkl", "model.ckpt", "training_args.bin",
              "modeling_phi.py", "model.safetensors.py", "rows.py", "rows.pkl.gz"]  # fmt: skip
-    patterns = [*checkpoints.HUB_FILES, *checkpoints.TOKENIZER_FILES, *semantic.HUB_FILES]
+    patterns = [*checkpoints.HUB_FILES, *checkpoints.TOKENIZER_FILES, *encoders.HUB_FILES]
     patterns += sources.HUB_FILES
     assert not [name for name in names for p in patterns if fnmatchcase(name, p)]

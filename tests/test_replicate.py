@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from alpaca_lab import stats, store
-from alpaca_lab.closeness import Closeness
 from alpaca_lab.config import DataSpec, SettingError
 from alpaca_lab.files import as_line, read_lines
+from alpaca_lab.metrics.closeness import Closeness
 from alpaca_lab.original import protocol, replicate, whole_text
 from alpaca_lab.original import scores as original_scores
 from alpaca_lab.original.published import figures
@@ -245,7 +245,7 @@ def test_encoders_are_fetched_before_a_local_checkpoint_takes_the_process_off_th
 ):
     study, record, _ = repeated
     calls = []
-    monkeypatch.setattr(original_scores.semantic, "locate", lambda spec: calls.append(spec.name))
+    monkeypatch.setattr(original_scores.encoders, "locate", lambda spec: calls.append(spec.name))
     monkeypatch.setattr(original_scores, "decode", lambda *_, **__: calls.append("decode"))
     monkeypatch.setattr(original_scores.closeness, "of", lambda spec: Closeness(missing=spec.name))
     table = original_scores.repeat(study, record=record)

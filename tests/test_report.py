@@ -12,7 +12,8 @@ import pytest
 from alpaca_lab import report
 from alpaca_lab.config import ModelSpec, StudySpec, as_dict
 from alpaca_lab.files import RecordError
-from alpaca_lab.metrics import BLEU_STATISTICS, SIGNATURES, chrf
+from alpaca_lab.metrics.bleu_chrf import BLEU_STATISTICS, chrf
+from alpaca_lab.metrics.text_scores import SIGNATURES
 from alpaca_lab.store import CONTROL, Record
 from alpaca_lab.sweep import cells
 from alpaca_lab.table_files import JUDGE, TABLES

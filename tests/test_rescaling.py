@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alpaca_lab.config import BERT_BASE, MINILM, ROBERTA
-from alpaca_lab.rescaling import baseline_f1, rescaled
+from alpaca_lab.metrics.rescaling import baseline_f1, rescaled
 
 
 def test_the_baseline_is_a_zero_and_a_perfect_score_stays():

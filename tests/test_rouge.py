@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from alpaca_lab import rouge as rouge_module
-from alpaca_lab.rouge import ROUGE_TYPES, lcs_length, lcs_positions, rouge, rouge_defined
+from alpaca_lab.metrics import rouge as rouge_module
+from alpaca_lab.metrics.rouge import ROUGE_TYPES, lcs_length, lcs_positions, rouge, rouge_defined
 
 DATA = os.environ.get("ALPACA_LAB_REFERENCE_DATA")
 LIBRARY = RougeScorer(list(ROUGE_TYPES), use_stemmer=False)

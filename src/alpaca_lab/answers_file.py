@@ -16,12 +16,12 @@ import pandas as pd
 
 from . import jsonl
 from .characters import visible
-from .closeness import Closeness
 from .config import SettingError
 from .controls import EMPTY
 from .estimates import RESCALED, Scored, correct, estimates
-from .metrics import SIGNATURES, text_scores
-from .rescaling import rescaled
+from .metrics.closeness import Closeness
+from .metrics.rescaling import rescaled
+from .metrics.text_scores import SIGNATURES, text_scores
 
 NO_ENCODER = Closeness()
 ONE_GROUP = "answers"

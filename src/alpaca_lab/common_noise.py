@@ -20,7 +20,7 @@ from . import stats
 from .config import require
 from .estimates import PRIMARY
 from .files import write_atomically
-from .metrics import SIGNATURES
+from .metrics.text_scores import SIGNATURES
 from .pages import render_common_noise
 from .profiles import MODELS
 from .stats.resamples import resampled_counts

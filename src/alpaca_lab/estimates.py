@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from . import stats
-from .metrics import BLEU_STATISTICS, CHRF_STATISTICS, corpus_bleu, corpus_chrf
+from .metrics.bleu_chrf import BLEU_STATISTICS, CHRF_STATISTICS, corpus_bleu, corpus_chrf
 
 PRIMARY = "rougeL"
 """The metric fixed in advance: the one whose tests are corrected by Holm and read as findings."""

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import evaluate
 import numpy as np
 
-from . import metrics, rescaling, semantic
 from .config import MINILM, EncoderSpec, SettingError
+from .metrics import bertscore, bleu_chrf, rescaling, rouge, text_scores
 
 Pair = tuple[str, str]
 """An answer and its reference, which is not empty."""
@@ -107,7 +107,7 @@ class StudyMetric(evaluate.Metric):
         raise NotImplementedError
 
     def _signatures(self) -> Mapping[str, str]:
-        return metrics.SIGNATURES
+        return text_scores.SIGNATURES
 
 
 def _pair(row: int, answer: str | None, reference: str | Sequence[str] | None) -> Pair:
@@ -135,9 +135,9 @@ class Bleu(StudyMetric):
     citation_url = "https://aclanthology.org/W18-6319"
 
     def _measure(self, pairs: Sequence[Pair]) -> dict[str, Found]:
-        rows = [metrics.bleu(answer, reference=reference) for answer, reference in pairs]
-        sums = [sum(row[name] for row in rows) for name in metrics.BLEU_STATISTICS]
-        corpus = float(metrics.corpus_bleu(sums)) if rows else math.nan
+        rows = [bleu_chrf.bleu(answer, reference=reference) for answer, reference in pairs]
+        sums = [sum(row[name] for row in rows) for name in bleu_chrf.BLEU_STATISTICS]
+        corpus = float(bleu_chrf.corpus_bleu(sums)) if rows else math.nan
         return {"corpus_bleu": (corpus, len(rows)), "bleu": _mean(row["bleu"] for row in rows)}
 
 
@@ -148,9 +148,9 @@ class Chrf(StudyMetric):
     citation_url = "https://aclanthology.org/W15-3049"
 
     def _measure(self, pairs: Sequence[Pair]) -> dict[str, Found]:
-        rows = [metrics.chrf(answer, reference=reference) for answer, reference in pairs]
-        sums = [sum(row[name] for row in rows) for name in metrics.CHRF_STATISTICS]
-        corpus = float(metrics.corpus_chrf(sums)) if rows else math.nan
+        rows = [bleu_chrf.chrf(answer, reference=reference) for answer, reference in pairs]
+        sums = [sum(row[name] for row in rows) for name in bleu_chrf.CHRF_STATISTICS]
+        corpus = float(bleu_chrf.corpus_chrf(sums)) if rows else math.nan
         return {"corpus_chrf": (corpus, len(rows)), "chrf": _mean(row["chrf"] for row in rows)}
 
 
@@ -160,11 +160,11 @@ class Rouge(StudyMetric):
     Undefined where the reference has no word of a-z or 0-9, ROUGE-2 also where it has only one.
     """
 
-    numbers = metrics.ROUGE_TYPES
+    numbers = rouge.ROUGE_TYPES
     citation_url = "https://aclanthology.org/W04-1013"
 
     def _measure(self, pairs: Sequence[Pair]) -> dict[str, Found]:
-        rows = [metrics.rouge(answer, reference=reference) for answer, reference in pairs]
+        rows = [rouge.rouge(answer, reference=reference) for answer, reference in pairs]
         return {name: _mean(row[name] for row in rows) for name in self.numbers}
 
 
@@ -180,7 +180,7 @@ class Distinct(StudyMetric):
 
     def _measure(self, pairs: Sequence[Pair]) -> dict[str, Found]:
         return {
-            f"distinct_{n}": _mean(metrics.distinct(answer, order=n) for answer, _ in pairs)
+            f"distinct_{n}": _mean(text_scores.distinct(answer, order=n) for answer, _ in pairs)
             for n in (1, 2)
         }
 
@@ -196,7 +196,8 @@ class Repetition(StudyMetric):
     reads_references = False
 
     def _measure(self, pairs: Sequence[Pair]) -> dict[str, Found]:
-        return {"repeated_4grams": _mean(1 - metrics.distinct(text, order=4) for text, _ in pairs)}
+        shares = (1 - text_scores.distinct(text, order=4) for text, _ in pairs)
+        return {"repeated_4grams": _mean(shares)}
 
 
 class LengthRatio(StudyMetric):
@@ -244,7 +245,7 @@ class Bertscore(StudyMetric):
 
     def _measure(self, pairs: Sequence[Pair]) -> dict[str, Found]:
         answers, references = [answer for answer, _ in pairs], [gold for _, gold in pairs]
-        raw = semantic.load_encoder(self.encoder).score(answers, references)
+        raw = bertscore.load_encoder(self.encoder).score(answers, references)
         found = {"bertscore_f1": _mean(raw)}
         if self._baseline is not None:
             values = rescaling.rescaled(raw, baseline=self._baseline)
@@ -254,7 +255,7 @@ class Bertscore(StudyMetric):
     def _signatures(self) -> Mapping[str, str]:
         name, layer = self.encoder.name, self.encoder.layer
         return {
-            number: semantic.signature(name, layer=layer, rescaled=number.endswith("_rescaled"))
+            number: bertscore.signature(name, layer=layer, rescaled=number.endswith("_rescaled"))
             for number in self.numbers
         }
 

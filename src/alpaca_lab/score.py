@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import controls, environment, rescaling, semantic
+from . import controls, environment
 from .config import EncoderSpec, StudySpec
 from .controls import EMPTY
 from .files import RecordError
-from .metrics import SIGNATURES, text_scores
+from .metrics import bertscore, rescaling
+from .metrics.text_scores import SIGNATURES, text_scores
 from .progress import Bar, say
 from .store import CONTROL, Record, Run
 
@@ -86,7 +87,7 @@ def _score(study: StudySpec, record: Record, similarity: Similarity | None) -> N
     known: Known = {}
     with Bar(total=total, desc="Score", unit="text") as bar:
         if similarity is None:
-            loaded = semantic.load_encoder(study.encoder)
+            loaded = bertscore.load_encoder(study.encoder)
             encoder["sha256"] = loaded.sha256
             similarity = partial(loaded.score, advance=bar.update)
         done = 0
@@ -224,16 +225,16 @@ def _facts(
     all_timed = bool(sessions) and sum(part["answers"] for part in sessions) == len(answers)
     peaks = [session["peak_gib"] for session in sessions if session["peak_gib"] is not None]
     name, layer = encoder["name"], encoder["layer"]
-    bertscore = {"bertscore_f1": f"bertscore_f1|{name}"}
+    recipes = {"bertscore_f1": f"bertscore_f1|{name}"}
     if layer is not None:
-        bertscore = {
-            "bertscore_f1": semantic.signature(name, layer=layer),
-            "bertscore_f1_rescaled": semantic.signature(name, layer=layer, rescaled=True),
+        recipes = {
+            "bertscore_f1": bertscore.signature(name, layer=layer),
+            "bertscore_f1_rescaled": bertscore.signature(name, layer=layer, rescaled=True),
         }
     return {
         "counts": dict(Counter(answer["status"] for answer in answers)),
         "expected_answers": len(answers),
-        "signatures": SIGNATURES | bertscore,
+        "signatures": SIGNATURES | recipes,
         "encoder": dict(encoder),
         "wall_s": timed_s if all_timed else None,
         "new_tokens": sum(answer["n_new_tokens"] or 0 for answer in answers),

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from . import answers_file, answers_page, closeness
-from .closeness import Closeness
+from . import answers_file, answers_page
 from .config import BERT_BASE, MINILM, SettingError
+from .metrics import closeness
+from .metrics.closeness import Closeness
 from .original import page as original_page
 from .original import protocol
 from .profiles import parse_encoder

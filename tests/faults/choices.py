@@ -12,8 +12,9 @@ import hostile
 from hypothesis import strategies as st
 from targets import Target, refusing
 
-from alpaca_lab import config, metrics, profiles
+from alpaca_lab import config, profiles
 from alpaca_lab.characters import plain
+from alpaca_lab.metrics import text_scores
 from alpaca_lab.pages import latex, markdown, webpage
 
 
@@ -43,13 +44,13 @@ def _metrics(pair: tuple[str, str]) -> None:
     answer, reference = pair
     if not reference.strip():
         return
-    found = metrics.text_scores(answer, reference=reference)
+    found = text_scores.text_scores(answer, reference=reference)
     for name, top in BOUNDS.items():
         value = found[name]
         assert math.isnan(value) or -1e-9 <= value <= top + 1e-9, (name, value)
     for name in ("rouge1", "rougeL", "rougeLsum"):
         assert math.isnan(found[name]) != found["rouge_defined"]
-    same = metrics.text_scores(reference, reference=reference)
+    same = text_scores.text_scores(reference, reference=reference)
     for name in ("rougeL", "chrf", "bleu"):
         assert math.isnan(same[name]) or same[name] > 99.9, (name, same[name])
 

@@ -27,8 +27,9 @@ def spoil(fault: str, call: int) -> None:
 
     import torch
 
-    from alpaca_lab import layouts, semantic, slots
+    from alpaca_lab import layouts, slots
     from alpaca_lab.engine import engine
+    from alpaca_lab.metrics import bertscore
 
     {
         "a step without memory": lambda: _in_trainer(
@@ -45,7 +46,7 @@ def spoil(fault: str, call: int) -> None:
             torch.cuda.CUDAGraph, "capture_begin", call, _without_memory_from_here
         ),
         "an answer that asserts": lambda: _during(slots, "finish", call, _then_assert),
-        "a batch that asserts": lambda: _during(semantic.Encoder, "_encode", call, _then_assert),
+        "a batch that asserts": lambda: _during(bertscore.Encoder, "_encode", call, _then_assert),
     }[fault]()
 
 

@@ -8,7 +8,7 @@ from numpy.random import Generator
 from scipy import stats as distributions
 
 from .. import stats
-from ..metrics import corpus_bleu
+from ..metrics.bleu_chrf import corpus_bleu
 from ..stats.resamples import resampled_counts
 from . import populations
 from .methods import ALPHA, RESAMPLES, families

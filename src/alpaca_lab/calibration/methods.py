@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from .. import stats
-from ..metrics import corpus_bleu
+from ..metrics.bleu_chrf import corpus_bleu
 from ..stats.significance import bootstrap_t_many, sign_flip_many
 from . import populations
 

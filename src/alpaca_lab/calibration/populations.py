@@ -78,7 +78,7 @@ def bleu_sums(
         quality: Of each setting: its share of matched words, in relation to the first.
 
     Returns:
-        Counts in the order of `metrics.BLEU_STATISTICS`, shape (simulations, n, settings, 10).
+        Counts in the order of `bleu_chrf.BLEU_STATISTICS`, shape (simulations, n, settings, 10).
     """
     shape = (simulations, n, len(quality))
     reference = np.rint(rng.lognormal(3.7, 0.9, size=shape[:2])).clip(2, 400)

@@ -24,8 +24,8 @@ from ..fitting import MARGIN
 from ..jobs import Finished, Job
 from ..memory import Shape, decode_gib
 from ..prompts import render_prompt
+from ..quiet import quiet_loading
 from ..rows.validation import Example
-from ..semantic import quiet_loading
 from .choices import Choices
 from .streaming import Stream
 

@@ -15,7 +15,7 @@ from ..common_noise import shared_start
 from ..encoding import IGNORED
 from ..jobs import Finished, Step
 from ..likelihood import response_logits
-from ..metrics import rouge
+from ..metrics.rouge import rouge
 from ..pages import wording
 from ..store import RESULTS
 from ..sweep import GREEDY, cells

@@ -16,7 +16,7 @@ from ..encoding import encode_prompt
 from ..files import RecordError
 from ..fitting import decode_plan
 from ..jobs import Finished, Job, Watch
-from ..semantic import quiet_loading
+from ..quiet import quiet_loading
 from ..store import Record
 from ..sweep import Cell, cells
 

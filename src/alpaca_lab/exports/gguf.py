@@ -15,7 +15,7 @@ from ..checkpoints import locate
 from ..hub.fetch import fetch
 from ..hub.repository import Repository
 from ..prompts import render_prompt
-from ..semantic import quiet_loading
+from ..quiet import quiet_loading
 from .answers import Answers, DifferentAnswer, jobs
 from .forms import Tell, Written, weights_gib
 from .llama_cpp import TYPE, LlamaCpp

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import hardware, models
 from ..environment import version_of
-from ..semantic import quiet_loading
+from ..quiet import quiet_loading
 from ..trust import check_checkpoint
 from .answers import Answers, greedy, require_same
 from .forms import Tell, Written, copy_tokenizer, weights_gib

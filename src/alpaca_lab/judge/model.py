@@ -18,7 +18,7 @@ from ..batches import pad
 from ..config import ModelSpec, SettingError, require
 from ..endings import is_out_of_memory
 from ..files import sha256_file
-from ..semantic import quiet_loading
+from ..quiet import quiet_loading
 from ..trust import check_checkpoint
 from .prompt import LABELS, as_read, render
 

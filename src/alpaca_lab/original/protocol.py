@@ -12,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from .. import jsonl, metrics
+from .. import jsonl
 from ..characters import visible
-from ..closeness import Closeness
 from ..config import SettingError
+from ..metrics import bleu_chrf, rouge, text_scores
+from ..metrics.closeness import Closeness
 from ..prompts import WITH_INPUT
 from . import whole_text
 
@@ -128,7 +129,7 @@ def score_rows(
     Returns:
         Columns group, id, same_prompt, no_text; bleu, bleu_corrected, rougeL, bertscore_f1 of whole
         texts, 0-1; answer_rougeL, answer_bleu, answer_bertscore_f1, 0-100 (NaN where the
-        reference's answer is empty or, for ROUGE, invisible), `metrics.BLEU_STATISTICS`, n_words
+        reference's answer is empty or, for ROUGE, invisible), `bleu_chrf.BLEU_STATISTICS`, n_words
         and n_ref_words of the answers.
 
     Raises:
@@ -168,12 +169,12 @@ def silent(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _answer_scores(parts: whole_text.Parts) -> dict[str, float]:
-    names = ("answer_rougeL", "answer_bleu", *metrics.BLEU_STATISTICS, "n_words", "n_ref_words")
+    names = ("answer_rougeL", "answer_bleu", *bleu_chrf.BLEU_STATISTICS, "n_words", "n_ref_words")
     if not parts.reference:
         return dict.fromkeys(names, math.nan)
-    counts = metrics.bleu(parts.answer, reference=parts.reference)
+    counts = bleu_chrf.bleu(parts.answer, reference=parts.reference)
     values = (
-        metrics.rouge(parts.answer, reference=parts.reference)["rougeL"],
+        rouge.rouge(parts.answer, reference=parts.reference)["rougeL"],
         *counts.values(),
         float(len(parts.answer.split())),
         float(len(parts.reference.split())),
@@ -236,8 +237,8 @@ def _means(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[float, int]]:
     }
     kept = rows[rows["n_ref_words"].notna()]
     counted = kept[kept["answer_bleu"].notna()]
-    sums = counted[list(metrics.BLEU_STATISTICS)].sum().to_numpy()
-    corpus = float(metrics.corpus_bleu(sums)) if len(counted) else math.nan
+    sums = counted[list(bleu_chrf.BLEU_STATISTICS)].sum().to_numpy()
+    corpus = float(bleu_chrf.corpus_bleu(sums)) if len(counted) else math.nan
     words, reference_words = kept["n_words"].sum(), kept["n_ref_words"].sum()
     seen = kept["answer_rougeL"]
     return found | {
@@ -266,7 +267,7 @@ def _signature(protocol: str, metric: str, by: Closeness) -> str:
         return by.signature.replace("|unit:answer|", f"|unit:{unit}|")
     if metric == "length_ratio":
         return LENGTH_RATIO
-    return (whole_text.SIGNATURES if protocol == WHOLE else metrics.SIGNATURES)[metric]
+    return (whole_text.SIGNATURES if protocol == WHOLE else text_scores.SIGNATURES)[metric]
 
 
 def _empties(rows: pd.DataFrame) -> str:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from .. import closeness, data, semantic, stats
-from ..closeness import Closeness
+from .. import data, stats
 from ..config import BERT_BASE, SettingError, StudySpec
 from ..files import RecordError, read_lines, write_atomically, write_sums
 from ..hub.patience import optional
+from ..metrics import closeness, encoders
+from ..metrics.closeness import Closeness
 from ..progress import Bar
 from ..rows.validation import validate
 from ..store import Record
@@ -36,7 +37,7 @@ def repeat(study: StudySpec, *, record: Record) -> pd.DataFrame:
     for encoder in (BERT_BASE, study.encoder):
         # Fetched now: a local checkpoint takes this process off the hub (checkpoints.locate).
         with suppress(SettingError), optional():
-            semantic.locate(encoder)
+            encoders.locate(encoder)
     decode(study, record=record)
     whole, answers = closeness.of(BERT_BASE), closeness.of(study.encoder)
     return score(study, record=record, whole=whole, answers=answers)

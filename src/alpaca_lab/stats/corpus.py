@@ -15,7 +15,7 @@ from .intervals import Interval
 from .resamples import resampled_counts
 
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""Sums of shape (..., k) to one number each, shape (...): for example `metrics.corpus_bleu`."""
+"""Sums of shape (..., k) to one number each, shape (...): for example `bleu_chrf.corpus_bleu`."""
 TOLERANCE = 1e-9
 """Relative; rounding must not break a tie between what was observed and an exchange of it."""
 

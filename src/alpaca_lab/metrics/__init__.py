@@ -1,0 +1,1 @@
+"""Text to numbers: BLEU, chrF, ROUGE and BERTScore of an answer against its reference."""
