@@ -6,10 +6,10 @@ import math
 import pytest
 import sacrebleu
 
-from alpaca_lab import answers_file
-from alpaca_lab.answers_page import to_text
 from alpaca_lab.config import SettingError
 from alpaca_lab.metrics.closeness import Closeness
+from alpaca_lab.scoring import answers_file
+from alpaca_lab.scoring.answers_text import to_text
 
 LINES = [
     {"id": "q1", "reference": "the cat sat on the mat", "answer": "the cat on the mat"},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alpaca_lab import controls
+from alpaca_lab.scoring import controls
 from alpaca_lab.store import CONTROL, Record
 
 QUESTIONS = [

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent / "faults"))
 
 import inputs
 
-from alpaca_lab import answers_file, jsonl
+from alpaca_lab import jsonl
 from alpaca_lab.characters import LONGEST_SENTENCE
 from alpaca_lab.config import DataSpec, LoraSpec, SettingError, as_dict, study_from_dict
 from alpaca_lab.endings import OneSentence
@@ -25,6 +25,7 @@ from alpaca_lab.original import whole_text
 from alpaca_lab.profiles import PROFILES, configure, parse_data
 from alpaca_lab.rows import sources, validation
 from alpaca_lab.rows.ngrams import normalise
+from alpaca_lab.scoring import answers_file
 from alpaca_lab.store import Record
 
 INPUTS = 60

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from alpaca_lab import controls, report, report_pages
+from alpaca_lab import report, report_pages
 from alpaca_lab.config import TINY, SettingError, as_dict, fingerprint
 from alpaca_lab.files import RecordError
 from alpaca_lab.human.plan import Item
@@ -23,6 +23,7 @@ from alpaca_lab.judge.record import LINES, judgements
 from alpaca_lab.judge.verdicts_table import agreement, judge_table
 from alpaca_lab.pages import latex, markdown, render_judge, webpage
 from alpaca_lab.profiles import PROFILES
+from alpaca_lab.scoring import controls
 from alpaca_lab.store import CONTROL, Record
 
 IDENTITY = {"source": "stub", "revision": None, "sha256": "a" * 64, "dtype": "float32"}

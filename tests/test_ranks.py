@@ -8,10 +8,11 @@ import time
 import pandas as pd
 import pytest
 
-from alpaca_lab import batches, progress, ranks, report_pages, runs, score
+from alpaca_lab import batches, progress, ranks, report_pages, runs
 from alpaca_lab.config import SettingError, study_from_dict
 from alpaca_lab.files import append_line
 from alpaca_lab.runs import Run
+from alpaca_lab.scoring import score
 from alpaca_lab.store import Record
 from alpaca_lab.table_files import from_csv
 from alpaca_lab.tables import load

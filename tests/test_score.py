@@ -11,7 +11,7 @@ from alpaca_lab.config import as_dict
 from alpaca_lab.files import RecordError
 from alpaca_lab.metrics.bleu_chrf import BLEU_STATISTICS, CHRF_STATISTICS, corpus_bleu
 from alpaca_lab.profiles import PROFILES
-from alpaca_lab.score import score, score_rows
+from alpaca_lab.scoring.score import score, score_rows
 from alpaca_lab.store import CONTROL, Record, Run
 
 STUDY = dataclasses.replace(PROFILES["smoke"], name="tiny")
@@ -334,7 +334,7 @@ def test_a_study_without_answers_says_what_to_run(record):
 def test_bertscore_is_also_rescaled_where_its_encoder_has_a_published_baseline():
     """roberta-large gives unrelated sentences 83.1: half of the way from there to 100 is 50."""
     from alpaca_lab.metrics.rescaling import baseline_f1
-    from alpaca_lab.score import _with_rescaled
+    from alpaca_lab.scoring.score import _with_rescaled
 
     floor = baseline_f1("roberta-large", layer=17)
     rows = pd.DataFrame({"bertscore_f1": [floor, (floor + 100) / 2, 100.0, 0.0, float("nan")]})

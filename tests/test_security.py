@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies
 import human_records
 import test_judge
 import test_report
-from alpaca_lab import cards, data, report, score_file
+from alpaca_lab import cards, data, report
 from alpaca_lab.characters import visible
 from alpaca_lab.config import ROOT, TINY, DataSpec, ModelSpec, SettingError, StudySpec
 from alpaca_lab.datasheet import report as datasheet
@@ -27,6 +27,7 @@ from alpaca_lab.human import draw, ratings, sheet
 from alpaca_lab.human.session import Session
 from alpaca_lab.judge import stage
 from alpaca_lab.model_card.known import FORMS
+from alpaca_lab.scoring import score_file
 from alpaca_lab.spreadsheet import guard, unguard
 from alpaca_lab.store import Record
 

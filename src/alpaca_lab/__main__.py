@@ -250,12 +250,12 @@ def score(
 ) -> None:
     """Score every answer of a study that is not scored yet; or a FILE of anyone's answers."""
     if file is None:
-        from . import score as stage
+        from .scoring import score as stage
 
         chosen, record = _prepared(spec, profile, models, data, columns, name, changes)
         stage.score(chosen, record=record)
         return
-    from . import score_file
+    from .scoring import score_file
 
     if as_json and as_csv:
         raise SettingError("--json and --csv: choose one")

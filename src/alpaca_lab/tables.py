@@ -11,7 +11,6 @@ import pandas as pd
 
 from . import human_tables, stats
 from .config import StudySpec, study_from_dict
-from .controls import COPY, EMPTY, OTHER, REFERENCE
 from .estimates import PRIMARY, Scored, by_cluster, correct, estimates
 from .files import RecordError
 from .human import values
@@ -20,6 +19,7 @@ from .human.values import Collected
 from .judge.record import Judged, shown
 from .judge.verdicts_table import against_references
 from .nll import likelihoods
+from .scoring.controls import COPY, EMPTY, OTHER, REFERENCE
 from .store import CONTROL, MANIFEST, Record
 from .sweep import AXES, BASE, GREEDY, Cell, cells
 from .table_files import rounded

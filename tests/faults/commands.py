@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from targets import Target
 from typer.main import get_command
 
-from alpaca_lab import __main__, calibration, encoding, executed, models, score, study
+from alpaca_lab import __main__, calibration, encoding, executed, models, study
 from alpaca_lab import finetune as finetune_stage
 from alpaca_lab import generate as generate_stage
 from alpaca_lab.characters import plain
@@ -22,6 +22,7 @@ from alpaca_lab.config import TINY
 from alpaca_lab.data import Example
 from alpaca_lab.exports import exporting
 from alpaca_lab.rows import cache
+from alpaca_lab.scoring import score
 from alpaca_lab.store import Record
 
 ENDINGS = {0, 1, 2, 130}

@@ -18,12 +18,13 @@ from typing import Any
 import hostile
 from hypothesis import strategies as st
 
-from alpaca_lab import answers_file, answers_page, data, jsonl, profiles
+from alpaca_lab import data, jsonl, profiles
 from alpaca_lab.characters import plain, visible
 from alpaca_lab.config import DataSpec, SettingError
 from alpaca_lab.files import RecordError
 from alpaca_lab.original import protocol, whole_text
 from alpaca_lab.rows import sources, validation
+from alpaca_lab.scoring import answers_file, answers_text
 from alpaca_lab.store import Record
 from alpaca_lab.study import prepare
 
@@ -103,7 +104,7 @@ def _scored(path: Path) -> None:
     for name in ("mean", "ci_low", "ci_high"):
         assert not table[name].isin((math.inf, -math.inf)).any()
     json.loads(answers_file.to_json(table, answers))
-    answers_page.to_text(table, answers, baseline=groups[0]).encode()
+    answers_text.to_text(table, answers, baseline=groups[0]).encode()
 
 
 def _scored_whole(path: Path) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config import SettingError, study_from_dict
-from ..controls import ANSWERS as CONTROLS
-from ..controls import EMPTY
 from ..files import RecordError
+from ..scoring.controls import ANSWERS as CONTROLS
+from ..scoring.controls import EMPTY
 from ..store import CONTROL, Record
 from ..sweep import BASE, GREEDY, cells
 from . import plan as plans

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..config import study_from_dict
-from ..controls import COPY, EMPTY, OTHER
 from ..files import RecordError
+from ..scoring.controls import COPY, EMPTY, OTHER
 from ..store import CONTROL, Record, Run
 from ..sweep import BASE, GREEDY
 

@@ -7,7 +7,8 @@ from ..config import EncoderSpec, SettingError
 from . import bertscore, rescaling
 
 Similarity = Callable[[list[str], list[str]], list[float]]
-"""Texts and their references, two lists of one length, to one value each on 0-100."""
+"""Texts and their references, two lists of one length, to one value each on 0-100. A value must
+depend on its pair alone: a run scored again comes without its neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True)

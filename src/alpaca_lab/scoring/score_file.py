@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from . import answers_file, answers_page
-from .config import BERT_BASE, MINILM, SettingError
-from .metrics import closeness
-from .metrics.closeness import Closeness
-from .original import page as original_page
-from .original import protocol
-from .profiles import parse_encoder
-from .progress import Bar
-from .table_files import to_csv
+from ..config import BERT_BASE, MINILM, SettingError
+from ..metrics import closeness
+from ..metrics.closeness import Closeness
+from ..original import page as original_page
+from ..original import protocol
+from ..profiles import parse_encoder
+from ..progress import Bar
+from ..table_files import to_csv
+from . import answers_file, answers_text
 
 NO_ENCODER = "none"
 
@@ -49,7 +49,7 @@ def _canonical(file: Path, *, baseline: str | None, encoder: str, form: str) -> 
         return answers_file.to_json(frame, answers)
     if form == "csv":
         return to_csv(frame).rstrip("\n")
-    return answers_page.to_text(frame, answers, baseline=baseline)
+    return answers_text.to_text(frame, answers, baseline=baseline)
 
 
 def _original(file: Path, *, encoder: str, form: str) -> str:

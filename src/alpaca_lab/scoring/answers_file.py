@@ -14,14 +14,14 @@ from typing import Any
 
 import pandas as pd
 
-from . import jsonl
-from .characters import visible
-from .config import SettingError
+from .. import jsonl
+from ..characters import visible
+from ..config import SettingError
+from ..estimates import RESCALED, Scored, correct, estimates
+from ..metrics.closeness import Closeness
+from ..metrics.rescaling import rescaled
+from ..metrics.text_scores import SIGNATURES, text_scores
 from .controls import EMPTY
-from .estimates import RESCALED, Scored, correct, estimates
-from .metrics.closeness import Closeness
-from .metrics.rescaling import rescaled
-from .metrics.text_scores import SIGNATURES, text_scores
 
 NO_ENCODER = Closeness()
 ONE_GROUP = "answers"

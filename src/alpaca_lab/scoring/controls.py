@@ -8,8 +8,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .progress import say
-from .store import CONTROL, Record
+from ..progress import say
+from ..store import CONTROL, Record
 
 Question = Mapping[str, Any]
 

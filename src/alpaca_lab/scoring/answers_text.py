@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from ..characters import plain
+from ..estimates import PRIMARY, RESCALED
+from ..pages.page import interval, number, p_value
+from ..pages.wording import METRICS
 from .answers_file import Answers
-from .characters import plain
-from .estimates import PRIMARY, RESCALED
-from .pages.page import interval, number, p_value
-from .pages.wording import METRICS
 
 SCORES = ("corpus_bleu", "corpus_chrf", PRIMARY, "bertscore_f1")
 MORE = ("rouge1", "rouge2", "rougeLsum", RESCALED)

@@ -7,21 +7,23 @@ answers on disk and questions.jsonl, what is written are scores.parquet and the 
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from . import controls, environment
-from .config import EncoderSpec, StudySpec
+from .. import environment
+from ..config import EncoderSpec, StudySpec
+from ..files import RecordError
+from ..metrics import bertscore, rescaling
+from ..metrics.closeness import Similarity
+from ..metrics.text_scores import SIGNATURES, text_scores
+from ..progress import Bar, say
+from ..store import CONTROL, Record, Run
+from . import controls
 from .controls import EMPTY
-from .files import RecordError
-from .metrics import bertscore, rescaling
-from .metrics.text_scores import SIGNATURES, text_scores
-from .progress import Bar, say
-from .store import CONTROL, Record, Run
 
 ANSWERED = ("ok", EMPTY)
 """Statuses with an answer to score."""
@@ -33,9 +35,6 @@ TEXT_FREE = ("n_ref_words", *FLAGS)
 SCORES = (*text_scores("a", reference="a"), "bertscore_f1")
 """Columns that a pair of answer and reference decides."""
 
-Similarity = Callable[[list[str], list[str]], list[float]]
-"""Answers and their references, two lists of one length, to one value each on 0-100. A value must
-depend on its pair alone: a run scored again comes without its neighbours."""
 Known = dict[tuple[str, str], np.ndarray]
 """`SCORES` by answer and reference: what several settings and repeats give is scored once."""
 
