@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from alpaca_lab import common_noise, data, encoding, hardware, models, slots
+from alpaca_lab import data, encoding, hardware, models, slots
 from alpaca_lab.config import ROOT, ModelSpec, SettingError, StudySpec, require
 from alpaca_lab.estimates import PRIMARY
 from alpaca_lab.files import RecordError
@@ -25,6 +25,7 @@ from alpaca_lab.profiles import PROFILES
 from alpaca_lab.progress import Bar
 from alpaca_lab.store import RESULTS, Record
 from alpaca_lab.sweep import GREEDY, Cell, cells
+from alpaca_lab.tables import common_noise
 
 SEEDS = 7
 """Prime, so that every shift of the seeds gives settings different ones: 42 pairs of two."""

@@ -61,12 +61,12 @@ LAYERS = [
     {"checks"},
     {"decoders"},
     {"dealing"},
-    {"generate", "nll", "scoring.answers_file", "human_tables"},
-    {"human_metrics"},
-    {"tables", "training_tables"},
+    {"generate", "tables.likelihoods", "scoring.answers_file", "tables.human"},
+    {"tables.human_metrics", "tables.evidence"},
+    {"tables", "tables.scores", "tables.training"},
     {
-        "trends",
-        "check_tables",
+        "tables.trends",
+        "tables.checks",
         "scoring.answers_text",
         "pages.render_trends",
         "pages.render_cost",
@@ -76,8 +76,15 @@ LAYERS = [
         "pages.render_judge",
     },
     {"pages.human_figures"},
-    {"pages.render", "pilot", "common_noise", "original", "walkthrough"},
-    {"report_pages", "scoring.score_file", "decoding_walkthrough"},
+    {
+        "pages.render",
+        "pilot",
+        "tables.common_noise",
+        "tables.table_texts",
+        "original",
+        "walkthrough",
+    },
+    {"pages.study_pages", "scoring.score_file", "decoding_walkthrough"},
     {"cards"},
     {"report", "judge.command", "verification"},
     {"study", "executed", "exports"},
@@ -186,7 +193,7 @@ def test_heavy_packages_are_imported_where_they_are_used(module):
         assert not [name for name in outright if name in HEAVY or room_of(name[1:]) in OF_TORCH]
 
 
-@pytest.mark.parametrize("module", ["report", "pilot", "common_noise", "cards"])
+@pytest.mark.parametrize("module", ["report", "pilot", "tables.common_noise", "cards"])
 def test_reading_results_needs_no_torch(module):
     """Not even at second hand: what a table imports imports no model code."""
     seen, waiting = set(), {module}

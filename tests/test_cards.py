@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 import test_report
-from alpaca_lab import cards, report, tables, trends
+from alpaca_lab import cards, report
 from alpaca_lab.config import DataSpec, ModelSpec, SettingError, as_dict
 from alpaca_lab.files import RecordError
 from alpaca_lab.model_card import advice, card, licences
@@ -19,6 +19,7 @@ from alpaca_lab.model_card.known import FORMS, Known
 from alpaca_lab.profiles import MODELS, PROFILES
 from alpaca_lab.prompts import render_prompt
 from alpaca_lab.store import Record
+from alpaca_lab.tables import load, scores, trends
 from test_report import QUESTIONS, STUDY, fabricate, moved
 
 COMMIT = "12567cabf869d7c92e573c7c783905fc160e9639"
@@ -394,8 +395,8 @@ def test_llama_cpp_gets_the_same_prompt_and_temperature_0():
 
 
 def test_settings_have_the_corrected_p_of_the_axis_tables(record):
-    evidence = tables.load(record)
-    axes = pd.concat(tables.axis_tables(evidence).values())
+    evidence = load(record)
+    axes = pd.concat(scores.axis_tables(evidence).values())
     axes = axes[(axes["metric"] == "rougeL") & axes["delta"].notna()]
     labels = ["model", "axis", "value"]
     ours = trends.setting_table(evidence).set_index(labels)["p_holm"]

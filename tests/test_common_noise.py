@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alpaca_lab import common_noise, stats
-from alpaca_lab.common_noise import ANSWERS, COLUMNS, COMPARISONS, Comparison
+from alpaca_lab import stats
 from alpaca_lab.config import SettingError
 from alpaca_lab.pages import render_common_noise
 from alpaca_lab.profiles import MODELS, PROFILES
 from alpaca_lab.store import Record
 from alpaca_lab.sweep import GREEDY, cells
+from alpaca_lab.tables import common_noise
+from alpaca_lab.tables.common_noise import ANSWERS, COLUMNS, COMPARISONS, Comparison
 from benchmark_scripts import load
 
 FOLDER = Path(__file__).parents[1] / "results" / "performance"

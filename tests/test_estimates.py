@@ -5,7 +5,7 @@ import pytest
 
 from alpaca_lab.estimates import Scored, correct, differences, estimates
 from alpaca_lab.metrics.bleu_chrf import BLEU_STATISTICS, CHRF_STATISTICS, corpus_bleu
-from alpaca_lab.nll import likelihoods
+from alpaca_lab.tables.likelihoods import likelihoods
 
 
 def scored(*rows):

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from alpaca_lab import report, report_pages
+from alpaca_lab import report
 from alpaca_lab.config import TINY, SettingError, as_dict, fingerprint
 from alpaca_lab.files import RecordError
 from alpaca_lab.human.plan import Item
@@ -21,7 +21,7 @@ from alpaca_lab.judge.judging import judge
 from alpaca_lab.judge.pairs import Pair, reference_pairs
 from alpaca_lab.judge.record import LINES, judgements
 from alpaca_lab.judge.verdicts_table import agreement, judge_table
-from alpaca_lab.pages import latex, markdown, render_judge, webpage
+from alpaca_lab.pages import latex, markdown, render_judge, study_pages, webpage
 from alpaca_lab.profiles import PROFILES
 from alpaca_lab.scoring import controls
 from alpaca_lab.store import CONTROL, Record
@@ -525,7 +525,7 @@ def test_study_is_judged_beside_pairs_of_its_own_greedy_answer(study, monkeypatc
     own = pair(0, "hot *", "greedy *", model="tiny-llama", cell="top_k=4", opponent="greedy")
     stub = Stub(marked)
     run = stage.judge_study(study, str(TINY / "llama"), pairs=[own], open_judge=lambda spec: stub)
-    page = report_pages.judge_page(study)
+    page = study_pages.judge_page(study)
     assert [row[:2] for row in page.rows][-1] == ("Tiny LLaMA, top-k 4", "its own greedy answer")
     assert "to the reference and its own greedy answer" in page.title
     judged_runs = {r.id for _, cell, r in study.runs() if cell != "reference"}
@@ -777,7 +777,7 @@ def test_real_checkpoint_judges_a_study_seals_it_and_is_not_asked_again(study, m
     assert judged_rows["label_mass"].between(0, 1).all()
     assert judged_rows["preference"].between(0, 1).all()
     assert stage.judge_study(study, source, open_judge=lambda spec: refuse()) == run
-    assert "model, not people" in report_pages.judge_page(study).title
+    assert "model, not people" in study_pages.judge_page(study).title
 
 
 @pytest.mark.model

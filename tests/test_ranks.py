@@ -8,14 +8,15 @@ import time
 import pandas as pd
 import pytest
 
-from alpaca_lab import batches, progress, ranks, report_pages, runs
+from alpaca_lab import batches, progress, ranks, runs
 from alpaca_lab.config import SettingError, study_from_dict
 from alpaca_lab.files import append_line
 from alpaca_lab.runs import Run
 from alpaca_lab.scoring import score
 from alpaca_lab.store import Record
 from alpaca_lab.table_files import from_csv
-from alpaca_lab.tables import load
+from alpaca_lab.tables import table_texts
+from alpaca_lab.tables.evidence import load
 from launches import SMALL, Copy
 
 PLAIN = (*SMALL, "--set", "train.loader=plain")
@@ -206,7 +207,7 @@ def test_tables_of_a_study_that_processes_shared_are_those_of_one_process(alone,
     for one in (single, copy):
         record = Record(one.record)
         score.score(study_from_dict(record.index()["spec"]), record=record)
-        tables[one] = report_pages.all_texts(record, load(record))
+        tables[one] = table_texts.all_texts(record, load(record))
     assert {"main", "temperature", "num_beams", "top_k"} <= set(tables[single])
     assert set(tables[copy]) == set(tables[single])
     for name, expected in tables[single].items():

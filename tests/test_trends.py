@@ -5,8 +5,8 @@ import pytest
 
 from alpaca_lab.config import ModelSpec, StudySpec
 from alpaca_lab.estimates import MEANS, OWN_WORDS, Scored
-from alpaca_lab.tables import Evidence
-from alpaca_lab.trends import MARGIN, aa_table, contrast_table, setting_table
+from alpaca_lab.tables.evidence import Evidence
+from alpaca_lab.tables.trends import MARGIN, aa_table, contrast_table, setting_table
 
 MODEL = ModelSpec(key="alpha", title="Alpha", source="someone/alpha", revision="0" * 40)
 SPEC = StudySpec(

@@ -291,9 +291,10 @@ def plan(
     ] = 1.0,
 ) -> None:
     """Say how many questions and repeats a study needs, judged by one that has been run."""
-    from . import pilot, tables
+    from . import pilot
+    from .tables import load
 
-    print(pilot.plan_table(tables.load(Record.of(name)), effect=effect).to_string(index=False))
+    print(pilot.plan_table(load(Record.of(name)), effect=effect).to_string(index=False))
     print(
         "n = ...: the smallest difference so many questions find in 4 of 5 cases, before "
         f"correction; questions needed: for {effect:g} points"

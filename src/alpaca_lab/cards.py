@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import tables, trends
 from .config import StudySpec, require, study_from_dict
 from .model_card import card
 from .model_card.known import FORMS, Form, Known, Scores
@@ -21,6 +20,8 @@ from .pages.provenance import Provenance
 from .store import CONTROL, Record
 from .sweep import BASE, GREEDY, cells
 from .table_files import from_csv, to_csv
+from .tables import scores, trends
+from .tables.evidence import CONTROLS, Evidence, load
 
 
 def build(record: Record, model_key: str, *, form: Form = "adapter") -> dict[str, bytes]:
@@ -46,21 +47,21 @@ def build(record: Record, model_key: str, *, form: Form = "adapter") -> dict[str
     known = _known(record, spec, model_key)
     if not _is_scored(record, spec):
         return card.files(known, None, form=form)
-    evidence = tables.load(record)
-    main, contrasts = tables.main_table(evidence), trends.contrast_table(evidence)
+    evidence = load(record)
+    main, contrasts = scores.main_table(evidence), trends.contrast_table(evidence)
     found = dict(_scores(record, evidence, main=_read(main), contrasts=_read(contrasts)))
     return card.files(known, found[model_key], form=form)
 
 
 def texts(
-    record: Record, evidence: tables.Evidence, *, main: pd.DataFrame, contrasts: pd.DataFrame
+    record: Record, evidence: Evidence, *, main: pd.DataFrame, contrasts: pd.DataFrame
 ) -> dict[Path, str]:
     """Return the text files of every model's card, of its adapter, by where they belong.
 
     Args:
         record: The study's record.
         evidence: What the tables are made of.
-        main: `tables.main_table`, as read from its CSV.
+        main: `scores.main_table`, as read from its CSV.
         contrasts: `trends.contrast_table`, as read from its CSV.
 
     Raises:
@@ -95,14 +96,14 @@ def _is_scored(record: Record, spec: StudySpec) -> bool:
     runs = record.index()["runs"]
     wanted = {
         **{model.key: (BASE, *(cell.name for cell in cells(spec))) for model in spec.models},
-        CONTROL: tuple(tables.CONTROLS),
+        CONTROL: tuple(CONTROLS),
     }
     ids = [runs.get(key, {}).get(cell) for key, names in wanted.items() for cell in names]
     return all(run is not None and record.run(run).is_sealed for run in ids)
 
 
 def _scores(
-    record: Record, evidence: tables.Evidence, *, main: pd.DataFrame, contrasts: pd.DataFrame
+    record: Record, evidence: Evidence, *, main: pd.DataFrame, contrasts: pd.DataFrame
 ) -> Iterator[tuple[str, Scores]]:
     """Yield (model key, what its card says of its scores)."""
     settings = _read(trends.setting_table(evidence))

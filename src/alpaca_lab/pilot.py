@@ -6,8 +6,8 @@ from . import stats
 from .config import SettingError
 from .estimates import PRIMARY
 from .sweep import GREEDY
-from .tables import Evidence
-from .trends import noisiest
+from .tables.evidence import Evidence
+from .tables.trends import noisiest
 
 
 def plan_table(evidence: Evidence, *, effect: float) -> pd.DataFrame:

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from . import cards, report_pages, table_files, tables
+from . import cards, table_files
 from .config import ROOT, study_from_dict
 from .files import damaged, write_atomically, write_sums
-from .pages import figures, human_figures, latex, markdown, readme, webpage
+from .pages import figures, human_figures, latex, markdown, readme, study_pages, webpage
 from .pages.page import Page
 from .store import RESULTS, Record
 from .sweep import AXES, BASE, GREEDY
 from .table_files import SECONDARY, from_csv
+from .tables import table_texts
+from .tables.evidence import Evidence, load
 
 if TYPE_CHECKING:
     from IPython.display import HTML, Markdown
@@ -42,10 +44,10 @@ def build(record: Record) -> None:
         RecordError: If a run is missing, not scored, or changed since it was sealed, or a model
             is not finetuned.
     """
-    evidence = tables.load(record)
-    titles = report_pages.titles_of(evidence.spec)
-    texts = report_pages.all_texts(record, evidence)
-    pages = report_pages.all_pages(texts, evidence)
+    evidence = load(record)
+    titles = study_pages.titles_of(evidence.spec)
+    texts = table_texts.all_texts(record, evidence)
+    pages = study_pages.all_pages(texts, evidence)
     frames = {name: from_csv(text) for name, text in texts.items()}
     drawn = {axis: figures.axis(frames[axis], titles=titles) for axis in AXES} | {
         "main": figures.main(frames["main"], titles=titles),
@@ -77,9 +79,9 @@ def build_training(record: Record) -> None:
         RecordError: If a model of the study is not finetuned.
     """
     spec = study_from_dict(record.index()["spec"])
-    titles = report_pages.titles_of(spec)
-    texts = report_pages.training_texts(record, spec)
-    _write(record, texts, report_pages.training_pages(texts, titles))
+    titles = study_pages.titles_of(spec)
+    texts = table_texts.training_texts(record, spec)
+    _write(record, texts, study_pages.training_pages(texts, titles))
     write_atomically(record.figure("loss"), _loss(record, titles))
 
 
@@ -97,9 +99,9 @@ def check(record: Record) -> list[str]:
         RecordError: If a run is missing, not scored, or changed since it was sealed, or a model
             is not finetuned.
     """
-    evidence = tables.load(record)
-    texts = report_pages.all_texts(record, evidence)
-    files = _files(texts, report_pages.all_pages(texts, evidence))
+    evidence = load(record)
+    texts = table_texts.all_texts(record, evidence)
+    files = _files(texts, study_pages.all_pages(texts, evidence))
     frames = {name: from_csv(texts[name]) for name in ("main", "contrasts")}
     of_cards = _cards(record, evidence, frames)
     changed = [path for path in of_cards if not _holds(path, of_cards[path])] + [
@@ -187,7 +189,7 @@ def update_readme(path: Path = ROOT / "README.md", *, results: Path = RESULTS) -
 
 
 def _cards(
-    record: Record, evidence: tables.Evidence, frames: Mapping[str, pd.DataFrame]
+    record: Record, evidence: Evidence, frames: Mapping[str, pd.DataFrame]
 ) -> dict[Path, str]:
     return cards.texts(record, evidence, main=frames["main"], contrasts=frames["contrasts"])
 

@@ -17,7 +17,7 @@ from .data import Dataset
 from .encoding import IGNORED, Tokenizer, encode_rows
 from .preflight import shape_of
 from .store import Record
-from .training_tables import expected_layers
+from .tables.training import expected_layers
 
 LONGEST = 60
 """Characters of an instruction that a table shows."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..common_noise import shared_start
 from ..encoding import IGNORED
 from ..jobs import Finished, Step
 from ..likelihood import response_logits
@@ -19,6 +18,7 @@ from ..metrics.rouge import rouge
 from ..pages import wording
 from ..store import RESULTS
 from ..sweep import GREEDY, cells
+from ..tables.common_noise import shared_start
 from .opened import Opened, Question
 
 ENDS = {"eos": "ended itself", "length": "cut by the budget", None: "memory ran out"}

@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from .. import report_pages
 from ..config import require
-from ..pages import markdown
+from ..pages import markdown, study_pages
 from ..store import Record
 from . import people, stage
 
@@ -29,5 +28,5 @@ def judge(
     run = stage.judge_study(
         record, source, questions=questions or None, pairs=people.planned_pairs(record)
     )
-    print(markdown.page(report_pages.judge_page(record)))
+    print(markdown.page(study_pages.judge_page(record)))
     print(f"written to {run.folder}; `python -m alpaca_lab report --name {name}` adds the tables")

@@ -105,7 +105,7 @@ class Scores:
     page: Page
     """The main table's page, cut to the model and the controls."""
     main: pd.DataFrame
-    """The rows of `tables.main_table` of the finetuned model."""
+    """The rows of `scores.main_table` of the finetuned model."""
     settings: pd.DataFrame
     """Its rows of `trends.setting_table`."""
     contrasts: pd.DataFrame

@@ -28,7 +28,7 @@ def axis(frame: pd.DataFrame, *, titles: Mapping[str, str]) -> bytes:
     """Draw BLEU, ROUGE-L and BERTScore over the values of one knob, greedy at the left.
 
     Args:
-        frame: One of `tables.axis_tables`.
+        frame: One of `scores.axis_tables`.
         titles: Printed name by model key, in drawing order.
 
     Returns:
@@ -62,7 +62,7 @@ def main(frame: pd.DataFrame, *, titles: Mapping[str, str]) -> bytes:
     """Draw ROUGE-L of each model before and after its finetune, between floors and ceiling.
 
     Args:
-        frame: `tables.main_table`.
+        frame: `scores.main_table`.
         titles: Printed name by model key, in drawing order from the top.
 
     Returns:
@@ -162,7 +162,7 @@ def cost(frame: pd.DataFrame, *, titles: Mapping[str, str]) -> bytes:
     """Draw what each setting is worth against what it took, a panel per model.
 
     Args:
-        frame: `tables.cost_table`; a cell that was not timed is left out.
+        frame: `scores.cost_table`; a cell that was not timed is left out.
         titles: Printed name by model key, in drawing order.
 
     Returns:

@@ -1,12 +1,12 @@
-"""Figures of the human score, from `human_tables`. No number is computed here."""
+"""Figures of the human score, from `tables.human`. No number is computed here."""
 
 from collections.abc import Mapping
 
 import pandas as pd
 
 from ..human.rubric import ACCEPTABILITY
-from ..human_metrics import EVERY
-from ..human_tables import NOT_COLLECTED
+from ..tables.human import NOT_COLLECTED
+from ..tables.human_metrics import EVERY
 from .drawing import GREY, MARKERS, canvas, colour, png, points, style, text
 from .render_human import NAMES, name
 
@@ -15,8 +15,8 @@ def scores(frame: pd.DataFrame, pairs: pd.DataFrame, *, titles: Mapping[str, str
     """Draw what people make of each model and setting: acceptability, and win rates over greedy.
 
     Args:
-        frame: `human_tables.score_table`.
-        pairs: `human_tables.pair_table`.
+        frame: `human.score_table`.
+        pairs: `human.pair_table`.
         titles: Printed name by model key, in drawing order.
 
     Returns:

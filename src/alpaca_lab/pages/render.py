@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ..estimates import EXPLORATORY, OWN_WORDS, PRIMARY, RESCALED
-from ..human_tables import NOT_COLLECTED
+from ..tables.human import NOT_COLLECTED
 from . import verdicts
 from .page import BLANK, Page, count, interval, number, p_value
 from .provenance import Provenance, runs
@@ -85,7 +85,7 @@ def axis(frame: pd.DataFrame, contrasts: pd.DataFrame, provenance: Provenance) -
     """Return the page of one axis of the sweep: each value of the knob, and its verdicts.
 
     Args:
-        frame: One of `tables.axis_tables`.
+        frame: One of `scores.axis_tables`.
         contrasts: `trends.contrast_table`, all of it.
         provenance: What the page says beside the rows.
     """
@@ -135,7 +135,7 @@ def secondary(frame: pd.DataFrame, provenance: Provenance) -> Page:
     """Return the page of one axis in every other metric: exploratory tests, and plain facts.
 
     Args:
-        frame: One of `tables.axis_tables`: the page has no numbers of its own.
+        frame: One of `scores.axis_tables`: the page has no numbers of its own.
         provenance: What the page says beside the rows.
     """
     knob = frame["axis"].iloc[0]

@@ -15,7 +15,7 @@ def checks(frame: pd.DataFrame, titles: Titles) -> Page:
     """Return the page of what was checked of each model.
 
     Args:
-        frame: `check_tables.checks_table`, as read from its CSV.
+        frame: `checks.checks_table`, as read from its CSV.
         titles: Printed name by model key.
     """
     header = (

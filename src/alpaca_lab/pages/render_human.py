@@ -1,4 +1,4 @@
-"""The pages of the human score, from `human_tables`, and what their numbers say in words."""
+"""The pages of the human score, from `tables.human`, and what their numbers say in words."""
 
 from collections.abc import Mapping
 
@@ -6,10 +6,10 @@ import pandas as pd
 
 from ..characters import plain
 from ..human.rubric import ACCEPTABILITY, PAIRWISE
-from ..human_metrics import EVERY
-from ..human_tables import NOT_COLLECTED
 from ..store import CONTROL
-from ..tables import CONTROLS
+from ..tables.evidence import CONTROLS
+from ..tables.human import NOT_COLLECTED
+from ..tables.human_metrics import EVERY
 from .page import BLANK, Page, count, interval, listed, number, p_equals, p_value, percent
 from .wording import METRICS, cell
 

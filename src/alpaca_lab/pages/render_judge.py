@@ -12,7 +12,7 @@ import pandas as pd
 from ..characters import plain
 from ..store import CONTROL
 from ..sweep import BASE, GREEDY
-from ..tables import CONTROLS
+from ..tables.evidence import CONTROLS
 from . import wording
 from .page import BLANK, Page, count, interval, listed, number
 

@@ -121,7 +121,7 @@ def treatment_verdict(frame: pd.DataFrame, titles: Titles) -> str:
     """Return one sentence: is all that must be equal equal, and if not, what differs.
 
     Args:
-        frame: `training_tables.equal_treatment_table`, as read from its CSV.
+        frame: `training.equal_treatment_table`, as read from its CSV.
         titles: Printed name by model key.
     """
     if len(frame) < 2:

@@ -104,7 +104,7 @@ def survivors(frame: pd.DataFrame, titles: Titles, *, comparisons: int) -> str:
     """Return which single settings differ from greedy once the whole family is corrected.
 
     Args:
-        frame: One of `tables.axis_tables`.
+        frame: One of `scores.axis_tables`.
         titles: Printed name by model key.
         comparisons: Size of the family that Holm's correction covers.
     """
@@ -138,7 +138,7 @@ def exploratory(frame: pd.DataFrame, titles: Titles, *, comparisons: int) -> str
     """Return which differences in the other metrics survive, labelled as what they are.
 
     Args:
-        frame: One of `tables.axis_tables`.
+        frame: One of `scores.axis_tables`.
         titles: Printed name by model key.
         comparisons: Size of the family that Benjamini and Hochberg's correction covers.
     """

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import stats
-from .estimates import Scored, difference, estimated
+from .. import stats
+from ..estimates import Scored, difference, estimated
 
 
 def likelihoods(

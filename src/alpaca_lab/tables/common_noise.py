@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import stats
-from .config import require
-from .estimates import PRIMARY
-from .files import write_atomically
-from .metrics.text_scores import SIGNATURES
-from .pages import render_common_noise
-from .profiles import MODELS
-from .stats.resamples import resampled_counts
-from .sweep import GREEDY
+from .. import stats
+from ..config import require
+from ..estimates import PRIMARY
+from ..files import write_atomically
+from ..metrics.text_scores import SIGNATURES
+from ..pages import render_common_noise
+from ..profiles import MODELS
+from ..stats.resamples import resampled_counts
+from ..sweep import GREEDY
 from .trends import position
 
 ANSWERS = ("cell", "seed", "id", "cluster", "repeat", PRIMARY, "ids")

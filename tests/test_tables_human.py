@@ -3,12 +3,14 @@
 import pandas as pd
 import pytest
 
-from alpaca_lab import human_metrics, human_tables, report, stats, tables
+from alpaca_lab import report, stats
+from alpaca_lab.estimates import Scored
 from alpaca_lab.files import RecordError
 from alpaca_lab.human import draw, values
 from alpaca_lab.human.session import Session
 from alpaca_lab.pages import markdown, render_human
 from alpaca_lab.store import Record
+from alpaca_lab.tables import human, human_metrics
 from human_records import MODELS, STUDY, fabricate
 
 ALPHA, BETA = MODELS
@@ -61,7 +63,7 @@ def test_score_is_the_mean_over_questions_with_its_t_interval(record):
     """
     draw.write(record, questions=12, settings="greedy, base", raters="anna")
     rate_synthetically(record, "anna", lambda item: 1 + 2 * (number(item) % 3))
-    row = row_of(human_tables.score_table(collected(record)), model=ALPHA, cell="greedy")
+    row = row_of(human.score_table(collected(record)), model=ALPHA, cell="greedy")
     assert (row["n"], row["answers"], row["ratings"], row["raters"]) == (12, 12, 12, 1)
     assert row["mean"] == pytest.approx(0.5)
     assert row["ci_high"] - row["mean"] == pytest.approx(0.270923, abs=2e-6)
@@ -81,7 +83,7 @@ def test_difference_from_greedy_is_paired_by_question_and_corrected(record):
         return 4 - bool(lower)
 
     rate_synthetically(record, "anna", level)
-    table = human_tables.score_table(collected(record))
+    table = human.score_table(collected(record))
     row = row_of(table, model=ALPHA, cell="base")
     assert row["delta"] == pytest.approx(-0.1875)
     assert row["p"] == pytest.approx(2 / 2**9, abs=1e-6)
@@ -108,7 +110,7 @@ def test_few_ratings_that_could_see_nothing_on_the_scale_say_so(record):
         return 5 if (item.question == high[0]) == (item.cell == "base") else 1
 
     rate_synthetically(record, "anna", level)
-    table = human_tables.score_table(collected(record))
+    table = human.score_table(collected(record))
     assert row_of(table, model=ALPHA, cell="base")["mde"] == pytest.approx(2.8016, abs=1e-4)
     page = markdown.page(render_human.scores(table, TITLES))
     assert "so few ratings could see nothing." in page and "| nothing |" in page
@@ -119,7 +121,7 @@ def test_raters_of_one_answer_are_averaged_first(record):
     draw.write(record, questions=4, settings="greedy", raters="anna, ben", overlap=1.0)
     rate_synthetically(record, "anna", lambda item: 5)
     rate_synthetically(record, "ben", lambda item: 3)
-    row = row_of(human_tables.score_table(collected(record)), model=ALPHA)
+    row = row_of(human.score_table(collected(record)), model=ALPHA)
     assert (row["n"], row["answers"], row["ratings"], row["raters"]) == (4, 4, 8, 2)
     assert row["mean"] == pytest.approx(0.75)
     assert pd.isna(row["ci_low"])
@@ -129,7 +131,7 @@ def test_raters_of_one_answer_are_averaged_first(record):
 def test_interval_ends_where_the_scale_does(record):
     draw.write(record, questions=4, settings="greedy", raters="anna")
     rate_synthetically(record, "anna", lambda item: 5 if number(item) % 3 else 1)
-    table = human_tables.score_table(collected(record))
+    table = human.score_table(collected(record))
     assert table["ci_high"].dropna().le(1).all() and table["ci_low"].dropna().ge(0).all()
 
 
@@ -144,7 +146,7 @@ def test_skipped_answer_is_counted_and_never_a_middling_score(record):
         return 5
 
     rate_synthetically(record, "anna", level)
-    row = row_of(human_tables.score_table(collected(record)), model=ALPHA)
+    row = row_of(human.score_table(collected(record)), model=ALPHA)
     assert (row["n"], row["ratings"], row["skipped"]) == (3, 3, 1)
     assert row["mean"] == 1
 
@@ -156,7 +158,7 @@ def test_win_rate_counts_equal_as_half_and_has_wilsons_interval(record):
     rate_synthetically(
         record, "anna", preferring(lambda item: places[number(item)]), mode="pairwise"
     )
-    table = human_tables.pair_table(collected(record, "pairwise"))
+    table = human.pair_table(collected(record, "pairwise"))
     row = row_of(table, model=ALPHA)
     assert (row["won"], row["equal"], row["lost"]) == (6, 2, 4)
     assert row["win_rate"] == pytest.approx(7 / 12, abs=1e-6)
@@ -173,14 +175,14 @@ def test_preference_is_for_the_setting_whichever_side_it_stood_on(record):
     found = collected(record, "pairwise")
     assert set(found.rows["value"]) == {0.75}
     assert set(found.rows["score"]) == {1.0, 3.0}
-    assert human_tables.pair_table(found)["win_rate"].tolist() == [1.0, 1.0]
+    assert human.pair_table(found)["win_rate"].tolist() == [1.0, 1.0]
 
 
 def test_share_of_identical_answers_stands_beside_the_win_rate(record):
     """Questions 3 and 7 of 12 are answered as by greedy: nobody is asked about them."""
     draw.write(record, mode="pairwise", questions=12, settings="temperature=1", raters="anna")
     rate_synthetically(record, "anna", preferring(lambda item: 5), mode="pairwise")
-    row = row_of(human_tables.pair_table(collected(record, "pairwise")), model=ALPHA)
+    row = row_of(human.pair_table(collected(record, "pairwise")), model=ALPHA)
     assert row["identical"] == pytest.approx(2 / 12, abs=1e-6)
     assert row["n"] == 10
 
@@ -188,10 +190,10 @@ def test_share_of_identical_answers_stands_beside_the_win_rate(record):
 def test_side_that_draws_raters_is_shown(record):
     draw.write(record, mode="pairwise", questions=12, settings="base", raters="anna")
     rate_synthetically(record, "anna", lambda item: 1, mode="pairwise")
-    row = row_of(human_tables.agreement_table(both(record)), mode="pairwise")
+    row = row_of(human.agreement_table(both(record)), mode="pairwise")
     assert row["first"] == 1 and row["decided"] == 24
     # Sides are balanced, so a rater who always takes A favours nobody.
-    assert human_tables.pair_table(collected(record, "pairwise"))["win_rate"].tolist() == [0.5, 0.5]
+    assert human.pair_table(collected(record, "pairwise"))["win_rate"].tolist() == [0.5, 0.5]
 
 
 def both(record):
@@ -212,7 +214,7 @@ def test_agreement_is_krippendorffs_alpha_over_the_answers_that_several_rated(re
         return level
 
     rate_synthetically(record, "ben", higher_once)
-    row = row_of(human_tables.agreement_table(both(record)), mode="acceptability")
+    row = row_of(human.agreement_table(both(record)), mode="acceptability")
     rows = collected(record).rows
     table = rows.pivot(index="item", columns="rater", values="score").dropna()
     assert len(table) == row["answers"] == 6
@@ -231,7 +233,7 @@ def asked_of_both(record):
 def test_agreement_of_one_rater_is_unknown_and_says_so(record):
     draw.write(record, questions=4, settings="greedy", raters="anna")
     rate_synthetically(record, "anna", lambda item: 4)
-    table = human_tables.agreement_table(both(record))
+    table = human.agreement_table(both(record))
     assert pd.isna(row_of(table, mode="acceptability")["alpha"])
     page = markdown.page(render_human.agreement(table))
     assert "Acceptability: nothing is rated by two." in page
@@ -282,7 +284,7 @@ def test_few_ratings_have_no_correlation(record):
 
 def runs_of(record):
     return {
-        (model, cell): tables.Scored(run=run.id, scores=run.scores(), manifest=run.manifest())
+        (model, cell): Scored(run=run.id, scores=run.scores(), manifest=run.manifest())
         for model, cell, run in record.runs()
     }
 
@@ -295,10 +297,10 @@ def test_ratings_of_answers_that_are_gone_are_counted_and_never_used(record):
     record.write_index(index)
     found = collected(record)
     assert found.stale == 4
-    row = row_of(human_tables.score_table(found), model=ALPHA)
+    row = row_of(human.score_table(found), model=ALPHA)
     assert pd.isna(row["mean"])
     assert "4 ratings are of answers that this study no longer has" in row["note"]
-    assert row_of(human_tables.score_table(found), model=BETA)["mean"] == 1
+    assert row_of(human.score_table(found), model=BETA)["mean"] == 1
 
 
 def test_ratings_of_a_text_that_was_decoded_anew_are_not_used_either(record):
@@ -377,8 +379,8 @@ def test_figures_draw_with_and_without_ratings(record, tmp_path):
 
     empty = both(record)
     pages = (
-        human_tables.score_table(empty["acceptability"]),
-        human_tables.pair_table(empty["pairwise"]),
+        human.score_table(empty["acceptability"]),
+        human.pair_table(empty["pairwise"]),
     )
     assert human_figures.scores(*pages, titles=TITLES).startswith(b"\x89PNG")
     nothing = human_metrics.metric_table(empty, runs_of(record))
@@ -387,8 +389,8 @@ def test_figures_draw_with_and_without_ratings(record, tmp_path):
     rate_synthetically(record, "anna", lambda item: 1 + number(item) % 5)
     rated = both(record)
     drawn = human_figures.scores(
-        human_tables.score_table(rated["acceptability"]),
-        human_tables.pair_table(rated["pairwise"]),
+        human.score_table(rated["acceptability"]),
+        human.pair_table(rated["pairwise"]),
         titles=TITLES,
     )
     assert drawn.startswith(b"\x89PNG")
@@ -399,6 +401,6 @@ def test_record_without_a_plan_has_empty_tables_that_say_how_to_begin(tmp_path):
     record = Record(tmp_path)
     nothing = values.read(record, "acceptability")
     assert nothing.plan is None and nothing.rows.empty
-    table = human_tables.score_table(nothing)
+    table = human.score_table(nothing)
     assert table.empty
     assert "python -m alpaca\\_lab rate" in markdown.page(render_human.scores(table, TITLES))

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from .config import StudySpec
-from .store import Record, Run
-from .sweep import BASE, GREEDY
-from .table_files import rounded
+from ..config import StudySpec
+from ..store import Record, Run
+from ..sweep import BASE, GREEDY
+from ..table_files import rounded
 
 COLUMNS = (
     "model", "value", "check", "against", "n", "share", "bound", "max_difference",

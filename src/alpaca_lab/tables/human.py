@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import stats
-from .human.rubric import MODES, PAIRWISE
-from .human.values import Collected
-from .store import CONTROL
-from .sweep import GREEDY
-from .table_files import rounded
+from .. import stats
+from ..human.rubric import MODES, PAIRWISE
+from ..human.values import Collected
+from ..store import CONTROL
+from ..sweep import GREEDY
+from ..table_files import rounded
 
 COUNTS = ("n", "answers", "ratings", "raters", "skipped")
 SCORE_COLUMNS = (

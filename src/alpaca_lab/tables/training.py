@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from .config import TINY, ModelSpec, StudySpec, fingerprint
-from .preflight import shape_of
-from .store import Record
+from ..config import TINY, ModelSpec, StudySpec, fingerprint
+from ..preflight import shape_of
+from ..store import Record
 
 FIRST_STEPS = 3
 """Steps left out of a rate: they also load kernels and grow the memory's pool."""

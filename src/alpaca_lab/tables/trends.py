@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import stats
-from .estimates import PRIMARY, Scored, by_cluster, differences
-from .sweep import AXES, GREEDY, Cell
-from .table_files import rounded
-from .tables import Evidence
+from .. import stats
+from ..estimates import PRIMARY, Scored, by_cluster, differences
+from ..sweep import AXES, GREEDY, Cell
+from ..table_files import rounded
+from .scores import Evidence
 
 MARGIN = 1.0
 """Points of ROUGE-L within which a change is called none: fixed in advance."""

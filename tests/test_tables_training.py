@@ -11,7 +11,7 @@ from alpaca_lab import report
 from alpaca_lab.config import ModelSpec, StudySpec, as_dict
 from alpaca_lab.profiles import MODELS
 from alpaca_lab.store import Record
-from alpaca_lab.training_tables import expected_layers
+from alpaca_lab.tables.training import expected_layers
 
 STUDY = StudySpec(
     name="made-up",

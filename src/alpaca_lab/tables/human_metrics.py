@@ -5,14 +5,14 @@ from typing import Any
 
 import pandas as pd
 
-from . import stats
-from .estimates import MEANS, Scored
-from .human.rubric import MODES, PAIRWISE
-from .human.values import Collected
-from .human_tables import ANSWER
-from .store import CONTROL
-from .sweep import GREEDY
-from .table_files import rounded
+from .. import stats
+from ..estimates import MEANS, Scored
+from ..human.rubric import MODES, PAIRWISE
+from ..human.values import Collected
+from ..store import CONTROL
+from ..sweep import GREEDY
+from ..table_files import rounded
+from .human import ANSWER
 
 Runs = Mapping[tuple[str, str], Scored]
 """By model key and cell name."""

@@ -2,12 +2,12 @@
 
 import pytest
 
-from alpaca_lab.check_tables import checks_table
 from alpaca_lab.config import ModelSpec, StudySpec
 from alpaca_lab.pages import markdown
 from alpaca_lab.pages.render_checks import checks
 from alpaca_lab.store import Record
 from alpaca_lab.table_files import from_csv, to_csv
+from alpaca_lab.tables.checks import checks_table
 
 STUDY = StudySpec(name="x", models=(ModelSpec(key="tiny", title="Tiny", source="/nowhere"),))
 DENSE = {"tokens": 600, "agreement": 0.995, "max_difference": 0.25, "mean_difference": 0.02}
