@@ -15,10 +15,11 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from alpaca_lab import beams, environment, fitting, hardware, models, slots
+from alpaca_lab import environment, fitting, hardware, models
 from alpaca_lab.checkpoints import read_shape
 from alpaca_lab.config import DecodeSetting, LoraSpec, ModelSpec
-from alpaca_lab.jobs import Job, Step
+from alpaca_lab.decoding import beams, slots
+from alpaca_lab.decoding.jobs import Job, Step
 from alpaca_lab.memory import Shape, column_bytes
 from alpaca_lab.profiles import MODELS, PROFILES
 from alpaca_lab.sweep import cells

@@ -14,12 +14,13 @@ from typing import Any
 
 import pandas as pd
 
-from alpaca_lab import data, encoding, hardware, models, slots
+from alpaca_lab import data, encoding, hardware, models
 from alpaca_lab.config import ROOT, ModelSpec, SettingError, StudySpec, require
+from alpaca_lab.decoding import slots
+from alpaca_lab.decoding.jobs import Job
 from alpaca_lab.estimates import PRIMARY
 from alpaca_lab.files import RecordError
 from alpaca_lab.finetune import is_whole
-from alpaca_lab.jobs import Job
 from alpaca_lab.metrics.rouge import rouge
 from alpaca_lab.profiles import PROFILES
 from alpaca_lab.progress import Bar

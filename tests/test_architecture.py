@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
-    {"characters", "spreadsheet", "sampling_kernels", "quiet", "metrics.overlap"},
+    {"characters", "spreadsheet", "engine.sampling_kernels", "quiet", "metrics.overlap"},
     {"typed", "endings", "metrics.rouge", "metrics.bleu_chrf", "metrics.rescaling"},
     {
         "config",
@@ -16,12 +16,20 @@ LAYERS = [
         "progress",
         "memory",
         "stats",
-        "sampling",
+        "engine.sampling",
         "hardware",
     },
     {"architectures", "headers"},
-    {"ranks", "batches", "fitting", "packed", "columns", "locks", "runs", "lock", "audit"},
-    {"engine", "blocks", "texts", "jobs", "hypotheses", "pages.page", "rows.ngrams"},
+    {"ranks", "batches", "fitting", "packed", "engine.columns", "locks", "runs", "lock", "audit"},
+    {
+        "engine",
+        "blocks",
+        "decoding.texts",
+        "decoding.jobs",
+        "decoding.hypotheses",
+        "pages.page",
+        "rows.ngrams",
+    },
     {
         "prompts",
         "metrics.text_scores",
@@ -30,7 +38,7 @@ LAYERS = [
         "jsonl",
         "processes",
         "store",
-        "slots",
+        "decoding.slots",
         "trust",
     },
     {"pages.markdown", "pages.latex", "pages.webpage", "pages.drawing", "pages.wording"},
@@ -43,25 +51,25 @@ LAYERS = [
         "scoring.controls",
         "table_files",
         "calibration",
-        "pace",
+        "decoding.pace",
         "pages.readme",
         "metrics.bertscore",
     },
     {"pages.render_common_noise"},
-    {"data", "beams", "models", "metrics.closeness", "speed"},
+    {"data", "decoding.beams", "models", "metrics.closeness", "speed"},
     {"encoding", "preflight", "evaluate_metrics", "scoring.score", "adapters"},
     {"callbacks", "layouts"},
     {"trainer"},
     {"training"},
-    {"likelihood", "estimates", "datasheet", "human"},
+    {"decoding.likelihood", "estimates", "datasheet", "human"},
     {"pages.verdicts", "pages.figures", "pages.provenance"},
     {"model_card"},
     {"finetune"},
     {"judge", "chat"},
-    {"checks"},
-    {"decoders"},
-    {"dealing"},
-    {"generate", "tables.likelihoods", "scoring.answers_file", "tables.human"},
+    {"decoding.checks"},
+    {"decoding.decoders"},
+    {"decoding.dealing"},
+    {"decoding.generate", "tables.likelihoods", "scoring.answers_file", "tables.human"},
     {"tables.human_metrics", "tables.evidence"},
     {"tables", "tables.scores", "tables.training"},
     {
@@ -103,7 +111,7 @@ HEAVY = {
 }
 
 
-OF_TORCH = {"packed", "engine", "sampling_kernels", "trainer", "callbacks"}
+OF_TORCH = {"packed", "engine", "engine.sampling_kernels", "trainer", "callbacks"}
 """Rooms whose classes derive from torch's, so that they import it outright; each is itself imported
 only where it is used."""
 

@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 
-from alpaca_lab import beams
 from alpaca_lab.config import DecodeSetting, SettingError
-from alpaca_lab.jobs import Job
+from alpaca_lab.decoding import beams
+from alpaca_lab.decoding.jobs import Job
 from random_models import ARCHITECTURES, EOS, OTHERS, PAD, random_model, random_prompts
 
 torch = pytest.importorskip("torch")
@@ -68,7 +68,7 @@ def test_batched_search_finds_what_the_library_finds_one_prompt_at_a_time(archit
 
 def test_one_beam_is_greedy():
     """The beam axis of a table starts at greedy; the search at width 1 says the same."""
-    from alpaca_lab.slots import decode
+    from alpaca_lab.decoding.slots import decode
 
     model = random_model("llama")
     jobs = jobs_for(random_prompts(*LENGTHS), num_beams=1)

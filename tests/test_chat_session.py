@@ -11,8 +11,8 @@ from alpaca_lab import adapters
 from alpaca_lab.chat.choices import Choices
 from alpaca_lab.chat.session import Question, Session, open_session
 from alpaca_lab.config import SettingError
-from alpaca_lab.decoders import ModelDecoder
-from alpaca_lab.jobs import Job
+from alpaca_lab.decoding.decoders import ModelDecoder
+from alpaca_lab.decoding.jobs import Job
 from alpaca_lab.profiles import MODELS
 
 pytestmark = pytest.mark.model
@@ -162,7 +162,7 @@ def test_how_an_answer_ended_is_told(session):
 
 def test_tokens_are_heard_once_and_in_order_also_when_an_answer_had_to_leave_its_slot(session):
     """Few columns: answers give theirs back, wait, and read their tokens again."""
-    from alpaca_lab import slots
+    from alpaca_lab.decoding import slots
     from alpaca_lab.engine.engine import Engine
 
     prompts = [session.tokenizer(f"Say {n} words.").input_ids for n in range(6)]

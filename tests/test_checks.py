@@ -8,11 +8,12 @@ from functools import partial
 import pandas as pd
 import pytest
 
-from alpaca_lab import checks, generate, models, store
+from alpaca_lab import models, store
 from alpaca_lab.config import DecodeSetting, LoraSpec, StudySpec, TrainSpec, as_dict
-from alpaca_lab.jobs import Job
+from alpaca_lab.decoding import checks, generate
+from alpaca_lab.decoding.jobs import Job
+from alpaca_lab.decoding.slots import decode
 from alpaca_lab.profiles import MODELS
-from alpaca_lab.slots import decode
 from alpaca_lab.store import Record
 from random_models import ARCHITECTURES, EOS, fill_adapters, random_model, random_prompts
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from alpaca_lab import dealing, ranks
+from alpaca_lab import ranks
 from alpaca_lab.config import DecodeSetting
+from alpaca_lab.decoding import dealing
 from alpaca_lab.runs import Run
 from alpaca_lab.sweep import Cell
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from alpaca_lab.config import DecodeSetting, SettingError
+from alpaca_lab.decoding.jobs import Finished, Job, Step
 from alpaca_lab.decoding_walkthrough import answers, draw_figures, marked, slot_figures, timeline
 from alpaca_lab.decoding_walkthrough.answers import Parted
 from alpaca_lab.decoding_walkthrough.opened import Opened, asked, open_model
-from alpaca_lab.jobs import Finished, Job, Step
 from alpaca_lab.profiles import configure
 from alpaca_lab.store import Record
 from random_models import EOS, VOCABULARY, random_model

@@ -11,7 +11,7 @@ import alpaca_lab
 NEED_TRITON = {
     "alpaca_lab.engine.kernels",
     "alpaca_lab.packed.kernels",
-    "alpaca_lab.sampling_kernels",
+    "alpaca_lab.engine.sampling_kernels",
 }
 NAMES = [
     module.name

@@ -9,11 +9,11 @@ import pytest
 
 from alpaca_lab import checkpoints, files, models, store, trust
 from alpaca_lab.config import SettingError
+from alpaca_lab.decoding.jobs import Finished
 from alpaca_lab.exports import about, answers, exporting, folder, llama_cpp, merged, source
 from alpaca_lab.exports.bases import name_of_base
 from alpaca_lab.exports.exporting import ExportSpec, export
 from alpaca_lab.files import RecordError, read_json
-from alpaca_lab.jobs import Finished
 from alpaca_lab.profiles import MODELS, parse_models
 from alpaca_lab.store import Record
 from faults.hub_stub import COMMIT
@@ -25,7 +25,7 @@ KEY = "tiny-llama"
 @pytest.fixture(scope="module")
 def lab(finetuned, tmp_path_factory):
     """A finetuned study of four questions with its greedy answers, in a folder of its own."""
-    from alpaca_lab import generate
+    from alpaca_lab.decoding import generate
 
     study, record, _ = finetuned
     home = tmp_path_factory.mktemp("lab")

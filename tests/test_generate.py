@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from alpaca_lab import generate as stage
 from alpaca_lab.config import ModelSpec, SettingError, StudySpec, as_dict
+from alpaca_lab.decoding import generate as stage
+from alpaca_lab.decoding.jobs import Finished
 from alpaca_lab.files import RecordError
-from alpaca_lab.jobs import Finished
 from alpaca_lab.progress import Bar
 from alpaca_lab.store import Record
 from alpaca_lab.sweep import cells
@@ -397,7 +397,8 @@ class Tokenizer:
 def loads(monkeypatch):
     """Let a small random model stand for every checkpoint; holds what was loaded."""
     pytest.importorskip("torch")
-    from alpaca_lab import checkpoints, decoders, memory
+    from alpaca_lab import checkpoints, memory
+    from alpaca_lab.decoding import decoders
     from random_models import random_model
 
     loads = []
@@ -432,7 +433,7 @@ def test_memory_that_runs_out_halves_the_slots_and_changes_no_answer(
     """Twice, in the middle of a pass: what was finished is kept, and sessions say so."""
     import torch
 
-    from alpaca_lab import slots
+    from alpaca_lab.decoding import slots
 
     study = replace(STUDY, slots=16)
     roomy, tight = new_record(tmp_path / "roomy"), new_record(tmp_path / "tight")
@@ -487,7 +488,7 @@ def test_memory_that_does_not_hold_one_slot_stops_the_stage_and_says_what_to_do(
 ):
     import torch
 
-    from alpaca_lab import slots
+    from alpaca_lab.decoding import slots
 
     def no_memory(engine, jobs, **settings):
         raise torch.OutOfMemoryError("no room")

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from alpaca_lab import checkpoints, files, models, slots
+from alpaca_lab import checkpoints, files, models
 from alpaca_lab.config import SettingError, as_dict
+from alpaca_lab.decoding import slots
+from alpaca_lab.decoding.jobs import Finished, Job
 from alpaca_lab.exports import gguf, llama_cpp, llama_server, near_ties
 from alpaca_lab.exports.answers import DifferentAnswer
 from alpaca_lab.exports.source import Source
-from alpaca_lab.jobs import Finished, Job
 from alpaca_lab.profiles import MODELS, configure
 from alpaca_lab.store import Record
 from random_models import EOS, fill_adapters, random_model, random_prompts

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alpaca_lab.hypotheses import Hypotheses
+from alpaca_lab.decoding.hypotheses import Hypotheses
 
 EOS = 2
 

@@ -7,7 +7,7 @@ import pytest
 
 from alpaca_lab import encoding, models
 from alpaca_lab.data import Example
-from alpaca_lab.likelihood import response_nll
+from alpaca_lab.decoding.likelihood import response_nll
 from alpaca_lab.profiles import MODELS
 
 pytestmark = pytest.mark.model

@@ -3,7 +3,7 @@
 import pytest
 
 from alpaca_lab.config import DecodeSetting
-from alpaca_lab.pace import Pace
+from alpaca_lab.decoding.pace import Pace
 from alpaca_lab.sweep import Cell
 
 GREEDY, COLD, WIDE = (

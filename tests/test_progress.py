@@ -3,7 +3,7 @@
 import json
 
 from alpaca_lab import progress
-from alpaca_lab.pace import BAR
+from alpaca_lab.decoding.pace import BAR
 
 
 def piped_lines(capsys, monkeypatch):

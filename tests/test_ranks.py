@@ -94,7 +94,8 @@ def test_machines_that_share_no_drive_are_refused(second_of_two, monkeypatch, tm
 
 @pytest.mark.parametrize("stage", ["finetune", "generate"])
 def test_both_stages_look_whether_the_drive_is_shared(monkeypatch, stage, tmp_path):
-    from alpaca_lab import finetune, generate, profiles
+    from alpaca_lab import finetune, profiles
+    from alpaca_lab.decoding import generate
 
     def refuse(folder):
         raise SettingError(f"looked at {folder}")

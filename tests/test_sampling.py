@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from scipy import stats
 
-from alpaca_lab.sampling import UNDEFINED, _mix, _word, gumbel_noise, next_tokens, row_key
+from alpaca_lab.engine.sampling import UNDEFINED, _mix, _word, gumbel_noise, next_tokens, row_key
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.model

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from alpaca_lab.config import TINY, DecodeSetting, SettingError
-from alpaca_lab.jobs import Job
-from alpaca_lab.slots import decode
+from alpaca_lab.decoding.jobs import Job
+from alpaca_lab.decoding.slots import decode
 from random_models import ARCHITECTURES, EOS, OTHERS, PAD, random_model, random_prompts
 
 torch = pytest.importorskip("torch")
@@ -189,7 +189,7 @@ def test_answers_do_not_depend_on_slots_order_or_company(model):
 def test_logits_are_the_same_bits_whatever_shares_the_batch(model, monkeypatch):
     """Stronger than equal tokens: with S fixed, not one bit of a busy row's logits differs."""
     import alpaca_lab.engine.engine as module
-    from alpaca_lab.sampling import row_key
+    from alpaca_lab.engine.sampling import row_key
 
     sample = module.next_tokens
 
@@ -237,7 +237,7 @@ def test_settings_share_the_noise_and_repeats_do_not(llama):
 def test_noise_counts_positions_from_the_first_new_token(llama, monkeypatch):
     """So that a change to the prompt's wording leaves an answer's noise as it is."""
     import alpaca_lab.engine.engine as module
-    from alpaca_lab.sampling import row_key
+    from alpaca_lab.engine.sampling import row_key
 
     sample, seen = module.next_tokens, []
 
@@ -340,8 +340,8 @@ def test_steps_asked_for_before_the_last_ones_tokens_are_read_change_no_answer(
 
 
 def test_fewer_slots_than_rows_change_no_answer(llama):
+    from alpaca_lab.decoding.slots import run
     from alpaca_lab.engine.engine import Engine
-    from alpaca_lab.slots import run
 
     jobs = jobs_for(random_prompts(*LENGTHS))
     engine, found = Engine(llama, rows=7, columns=1000), []

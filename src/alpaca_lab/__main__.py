@@ -207,7 +207,7 @@ def generate(
 ) -> None:
     """Decode every cell of each finetuned model; resumes where it was stopped."""
     ranks.join(world_size, gpu=False)
-    from . import generate as stage
+    from .decoding import generate as stage
 
     chosen, record = _prepared(spec, profile, models, data, columns, name, changes)
     for model in _only(chosen, only).models:

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from alpaca_lab.config import ModelSpec, StudySpec, as_dict, fingerprint
-from alpaca_lab.jobs import Finished, Job
+from alpaca_lab.decoding.jobs import Finished, Job
 from alpaca_lab.store import Record
 
 MODELS = ("alpha", "beta", "gamma")

@@ -97,7 +97,7 @@ def _lose_training(after: int) -> None:
 
 
 def _lose_decoding(after: int) -> None:
-    from alpaca_lab import slots
+    from alpaca_lab.decoding import slots
 
     _after(slots, "finish", after, _raise(RuntimeError(LOST)))
 
@@ -105,7 +105,7 @@ def _lose_decoding(after: int) -> None:
 def _fill_decoding(after: int) -> None:
     import torch
 
-    from alpaca_lab import slots
+    from alpaca_lab.decoding import slots
 
     _after(slots, "finish", after, _raise(torch.OutOfMemoryError("CUDA out of memory.")), once=True)
 

@@ -27,7 +27,8 @@ def spoil(fault: str, call: int) -> None:
 
     import torch
 
-    from alpaca_lab import layouts, slots
+    from alpaca_lab import layouts
+    from alpaca_lab.decoding import slots
     from alpaca_lab.engine import engine
     from alpaca_lab.metrics import bertscore
 

@@ -208,7 +208,7 @@ def unbroken() -> dict[str, Lab]:
     import torch
     import trl  # noqa: F401
 
-    import alpaca_lab.decoders
+    import alpaca_lab.decoding.decoders
     import alpaca_lab.trainer
     import alpaca_lab.training  # noqa: F401
 

@@ -107,7 +107,8 @@ def _answers(questions: int) -> int:
 
 def _stage(name: str, record: Any, study: Any, seed: int) -> Callable[[], object]:
     """Return a stage, its modules imported: what is left to call is what is measured."""
-    from alpaca_lab import generate, report
+    from alpaca_lab import report
+    from alpaca_lab.decoding import generate
     from alpaca_lab.scoring import score
 
     def decode() -> None:

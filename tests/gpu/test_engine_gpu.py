@@ -2,10 +2,10 @@
 
 import pytest
 
-from alpaca_lab import beams
 from alpaca_lab.config import DecodeSetting
-from alpaca_lab.jobs import Job
-from alpaca_lab.slots import decode
+from alpaca_lab.decoding import beams
+from alpaca_lab.decoding.jobs import Job
+from alpaca_lab.decoding.slots import decode
 from random_models import ARCHITECTURES, EOS, random_model, random_prompts
 
 torch = pytest.importorskip("torch")
@@ -70,8 +70,8 @@ def test_bfloat16_logits_are_as_near_the_truth_as_transformers_are(architecture)
     """Heads of 80 and 128 dimensions, as Phi-2's and the others'; truth is float32."""
     import numpy as np
 
+    from alpaca_lab.decoding.texts import Text
     from alpaca_lab.engine.engine import Engine
-    from alpaca_lab.texts import Text
 
     size = 80 if architecture == "phi" else 128
     shape = {"hidden_size": 4 * size, "intermediate_size": 1024, "num_hidden_layers": 4}
@@ -95,7 +95,7 @@ def test_bfloat16_logits_are_as_near_the_truth_as_transformers_are(architecture)
 
 def test_noise_of_the_kernel_is_that_of_the_formula():
     """Equal logits leave the choice to the noise; the two may differ where it ties in float32."""
-    from alpaca_lab.sampling import gumbel_noise, next_tokens
+    from alpaca_lab.engine.sampling import gumbel_noise, next_tokens
 
     rows, vocabulary = 500, 51_200
     keys = torch.randint(-(2**62), 2**62, (rows,), device="cuda")
@@ -115,7 +115,7 @@ def test_noise_of_the_kernel_is_that_of_the_formula():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_undefined_logits_give_no_token(bad):
-    from alpaca_lab.sampling import UNDEFINED, next_tokens
+    from alpaca_lab.engine.sampling import UNDEFINED, next_tokens
 
     logits = torch.zeros(3, 2000, device="cuda", dtype=torch.bfloat16)
     logits[1, 1500] = bad
@@ -134,7 +134,7 @@ def test_undefined_logits_give_no_token(bad):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_kth_largest_of_the_kernel_is_that_of_topk(dtype):
     """Rounded, so that many logits are equal."""
-    from alpaca_lab import sampling, sampling_kernels
+    from alpaca_lab.engine import sampling, sampling_kernels
 
     torch.manual_seed(0)
     logits = (3 * torch.randn(6, 51_200, device="cuda")).round(decimals=1).to(getattr(torch, dtype))
@@ -152,7 +152,8 @@ def test_memory_that_is_not_there_halves_slots_and_columns_and_all_is_answered(
     """
     from dataclasses import replace
 
-    from alpaca_lab import decoders, hardware
+    from alpaca_lab import hardware
+    from alpaca_lab.decoding import decoders
     from alpaca_lab.profiles import MODELS
 
     jobs = jobs_for(random_prompts(*LENGTHS))

@@ -15,13 +15,14 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
-from .. import beams, hardware, models, slots
+from .. import hardware, models
 from ..adapters import Found
 from ..checkpoints import locate, read_shape
 from ..config import DecodeSetting, SettingError, require, require_types
+from ..decoding import beams, slots
+from ..decoding.jobs import Finished, Job
 from ..encoding import encode_prompt
 from ..fitting import MARGIN
-from ..jobs import Finished, Job
 from ..memory import Shape, decode_gib
 from ..prompts import render_prompt
 from ..quiet import quiet_loading

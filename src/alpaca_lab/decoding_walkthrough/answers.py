@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..decoding.jobs import Finished, Step
+from ..decoding.likelihood import response_logits
 from ..encoding import IGNORED
-from ..jobs import Finished, Step
-from ..likelihood import response_logits
 from ..metrics.rouge import rouge
 from ..pages import wording
 from ..store import RESULTS

@@ -14,8 +14,8 @@ import pandas as pd
 from scipy import stats
 
 from ..config import DecodeSetting
+from ..engine.sampling import gumbel_noise, next_tokens, row_key
 from ..pages import wording
-from ..sampling import gumbel_noise, next_tokens, row_key
 from .opened import Opened, Question
 
 if TYPE_CHECKING:

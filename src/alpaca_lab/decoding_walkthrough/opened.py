@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from .. import beams, hardware, models, slots
+from .. import hardware, models
 from ..checkpoints import locate, read_shape
 from ..config import SettingError, StudySpec
+from ..decoding import beams, slots
+from ..decoding.jobs import Finished, Job, Watch
 from ..encoding import encode_prompt
 from ..files import RecordError
 from ..fitting import decode_plan
-from ..jobs import Finished, Job, Watch
 from ..quiet import quiet_loading
 from ..store import Record
 from ..sweep import Cell, cells

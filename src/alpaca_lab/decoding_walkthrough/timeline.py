@@ -11,7 +11,7 @@ from itertools import groupby, islice
 
 import pandas as pd
 
-from ..jobs import Finished, Job, Step
+from ..decoding.jobs import Finished, Job, Step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""The decode engine: rows of tokens through a model whose keys and values lie in one pool."""
+"""The decode engine: rows of tokens through a model with its pool of keys and values, and draws."""

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..architectures import layer_types
-from ..columns import Columns
 from ..packed.attention import Heads
-from ..sampling import next_tokens
+from .columns import Columns
 from .forward import KeyValues, forward_of
 from .rows import RowBuffer, Rows
+from .sampling import next_tokens
 from .steps import neighbours
 
 SMALLEST = 16

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import checks, slots
+from ..decoding import checks, slots
+from ..decoding.jobs import Finished, Job
 from ..endings import OneSentence
-from ..jobs import Finished, Job
 from ..sweep import GREEDY
 from .source import Source
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import SettingError
-from ..jobs import Finished, Job, finish
+from ..decoding.jobs import Finished, Job, finish
 
 HERE = "127.0.0.1"
 PATIENCE_S = 1800.0

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .config import require
+from ..config import require
 from .hypotheses import Hypotheses
 from .jobs import Finished, Job, Step, Watch, finish, refuse_misfits, undefined
 from .texts import Text
@@ -30,7 +30,7 @@ from .texts import Text
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .engine.engine import Engine
+    from ..engine.engine import Engine
 
 SWEEP = 16
 """After so many steps, columns that no beam remembers are given back."""
@@ -65,7 +65,7 @@ def search(
             fit the model's context or the pool.
         FloatingPointError: If the model's logits hold NaN or infinity.
     """
-    from .engine.engine import Engine
+    from ..engine.engine import Engine
 
     if not jobs:
         return

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .config import DecodeSetting
-from .encoding import encode_prompt
+from ..config import DecodeSetting
+from ..encoding import encode_prompt
 from .jobs import Finished, Job
 from .likelihood import encoded_reference, response_logits
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .data import Example
-from .encoding import IGNORED, encode_example
+from ..data import Example
+from ..encoding import IGNORED, encode_example
 
 if TYPE_CHECKING:
     import torch

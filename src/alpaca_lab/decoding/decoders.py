@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from . import beams, checkpoints, checks, encoding, hardware, likelihood, models, slots
-from .architectures import why_plain
-from .config import ModelSpec, SettingError, StudySpec
-from .endings import is_out_of_memory
-from .fitting import decode_plan
+from .. import checkpoints, encoding, hardware, models
+from ..architectures import why_plain
+from ..config import ModelSpec, SettingError, StudySpec
+from ..endings import is_out_of_memory
+from ..fitting import decode_plan
+from ..memory import DecodePlan
+from ..progress import say
+from . import beams, checks, likelihood, slots
 from .jobs import Finished, Job
-from .memory import DecodePlan
-from .progress import say
 
 if TYPE_CHECKING:
-    from .engine.engine import Engine
+    from ..engine.engine import Engine
 
 
 class Decoder(Protocol):
@@ -158,7 +159,7 @@ class ModelDecoder:
 
     def _planned(self, model: Any, jobs: Sequence[Job]) -> Engine:
         """Return the engine, made anew where these jobs want more columns than it has."""
-        from .engine.engine import Engine
+        from ..engine.engine import Engine
 
         shape = checkpoints.read_shape(checkpoints.locate(self.spec))
         plan = decode_plan(

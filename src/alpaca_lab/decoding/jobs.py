@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .config import DecodeSetting, require
+from ..config import DecodeSetting, require
 
 
 @dataclass(frozen=True, kw_only=True)

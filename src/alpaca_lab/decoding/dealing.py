@@ -7,11 +7,11 @@ to take longest first, so that none is left over at the end.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import batches, ranks
+from .. import batches, ranks
+from ..store import Run
+from ..sweep import Cell
 from .decoders import Decoder
 from .jobs import Job
-from .store import Run
-from .sweep import Cell
 
 Question = Mapping[str, Any]
 Pass = Mapping[Cell, Run]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from .columns import Columns
-    from .engine.rows import RowBuffer
+    from ..engine.columns import Columns
+    from ..engine.rows import RowBuffer
 
 
 @dataclass(kw_only=True)

@@ -23,16 +23,16 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from . import environment, ranks
-from .config import SettingError, StudySpec, as_dict
+from .. import environment, ranks
+from ..config import SettingError, StudySpec, as_dict
+from ..progress import Bar, say
+from ..prompts import TEMPLATE_HASH
+from ..store import Record, Run
+from ..sweep import Cell, cells, untuned
 from .dealing import Asked, deal, jobs
 from .decoders import Decoder, ModelDecoder, OpenDecoder
 from .jobs import Finished
 from .pace import BAR, Pace
-from .progress import Bar, say
-from .prompts import TEMPLATE_HASH
-from .store import Record, Run
-from .sweep import Cell, cells, untuned
 
 
 def generate(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tqdm.std import tqdm
 
-from .sweep import Cell
+from ..sweep import Cell
 
 WINDOW_S = 20.0
 """Seconds of decoding that a rate is taken over."""

@@ -37,13 +37,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .config import require
+from ..config import require
+from ..engine.sampling import UNDEFINED, row_key
 from .jobs import Finished, Heard, Job, Step, Watch, finish, name_of, refuse_misfits, undefined
-from .sampling import UNDEFINED, row_key
 from .texts import Text
 
 if TYPE_CHECKING:
-    from .engine.engine import Engine, Read
+    from ..engine.engine import Engine, Read
 
 LAST = -1
 """Stands for the token that an answer drew last, which the device knows before the host does."""
@@ -80,7 +80,7 @@ def decode(
             not fit the model's context or the pool.
         FloatingPointError: If the model's logits hold NaN or infinity.
     """
-    from .engine.engine import Engine
+    from ..engine.engine import Engine
 
     require(slots >= 1, "slots must be at least 1")
     if not jobs:
