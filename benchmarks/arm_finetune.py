@@ -54,7 +54,8 @@ def train(
     Returns:
         The manifest that the stage left, and what was watched under "breakdown".
     """
-    from alpaca_lab import finetune, profiles, ranks, study
+    from alpaca_lab import profiles, ranks, study
+    from alpaca_lab.finetuning import finetune
     from alpaca_lab.store import Record
 
     spec = profiles.configure("full", models=f"{key}={model}", data=data, changes=changes)

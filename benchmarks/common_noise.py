@@ -20,7 +20,7 @@ from alpaca_lab.decoding import slots
 from alpaca_lab.decoding.jobs import Job
 from alpaca_lab.estimates import PRIMARY
 from alpaca_lab.files import RecordError
-from alpaca_lab.finetune import is_whole
+from alpaca_lab.finetuning.finetune import is_whole
 from alpaca_lab.metrics.rouge import rouge
 from alpaca_lab.profiles import PROFILES
 from alpaca_lab.progress import Bar

@@ -44,7 +44,8 @@ def small_study():
 @pytest.fixture(scope="session")
 def finetuned(small_study, tmp_path_factory):
     """A tiny LLaMA finetuned for four steps: its study, record and manifest."""
-    from alpaca_lab import finetune, study
+    from alpaca_lab import study
+    from alpaca_lab.finetuning import finetune
 
     folder = tmp_path_factory.mktemp("study")
     one = replace(small_study, models=small_study.models[:1])

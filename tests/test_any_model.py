@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
-from alpaca_lab import data, finetune, models, profiles, store, study
+from alpaca_lab import data, models, profiles, store, study
 from alpaca_lab.__main__ import main
 from alpaca_lab.config import LLAMA_LINEARS, ROOT, TINY, LoraSpec, ModelSpec, TrainSpec
 from alpaca_lab.encoding import encode_prompt
+from alpaca_lab.finetuning import finetune
 from alpaca_lab.profiles import MODELS, configure
 from alpaca_lab.rows import cache
 from alpaca_lab.store import Record

@@ -58,13 +58,13 @@ LAYERS = [
     {"pages.render_common_noise"},
     {"data", "decoding.beams", "models", "metrics.closeness", "speed"},
     {"encoding", "preflight", "evaluate_metrics", "scoring.score", "adapters"},
-    {"callbacks", "layouts"},
-    {"trainer"},
-    {"training"},
+    {"finetuning.callbacks", "finetuning.layouts", "finetuning.history"},
+    {"finetuning.trainer"},
+    {"finetuning.recipe"},
     {"decoding.likelihood", "estimates", "datasheet", "human"},
     {"pages.verdicts", "pages.figures", "pages.provenance"},
     {"model_card"},
-    {"finetune"},
+    {"finetuning.finetune"},
     {"judge", "chat"},
     {"decoding.checks"},
     {"decoding.decoders"},
@@ -111,7 +111,13 @@ HEAVY = {
 }
 
 
-OF_TORCH = {"packed", "engine", "engine.sampling_kernels", "trainer", "callbacks"}
+OF_TORCH = {
+    "packed",
+    "engine",
+    "engine.sampling_kernels",
+    "finetuning.trainer",
+    "finetuning.callbacks",
+}
 """Rooms whose classes derive from torch's, so that they import it outright; each is itself imported
 only where it is used."""
 

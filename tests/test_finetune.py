@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from alpaca_lab import finetune
 from alpaca_lab.checkpoints import read_shape
 from alpaca_lab.config import TINY, SettingError
 from alpaca_lab.files import sha256_file
+from alpaca_lab.finetuning import finetune
 from alpaca_lab.memory import Shape
 
 pytestmark = pytest.mark.model
@@ -126,7 +126,7 @@ def test_damaged_adapter_is_not_taken_for_done(adapter):
 def test_damage_beside_a_whole_adapter_is_mended_from_the_studys_record(
     finetuned, adapter, monkeypatch, capsys, name
 ):
-    from alpaca_lab import finetune
+    from alpaca_lab.finetuning import finetune
 
     study, record, manifest = finetuned
     monkeypatch.setattr(finetune, "OUTPUTS", adapter.parent.parent)

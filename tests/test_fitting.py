@@ -122,7 +122,7 @@ def test_a_cpu_takes_a_pass_that_holds_any_row():
 def test_unpacked_architectures_are_told_apart():
     from types import SimpleNamespace
 
-    from alpaca_lab.layouts import why_not_packed
+    from alpaca_lab.finetuning.layouts import why_not_packed
 
     llama = SimpleNamespace(
         model_type="llama", hidden_act="silu", rope_parameters={"rope_type": "default"},

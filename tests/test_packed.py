@@ -94,7 +94,7 @@ def loss_of_single_rows(model):
 
 
 def why_padded(model):
-    from alpaca_lab.layouts import why_not_packed
+    from alpaca_lab.finetuning.layouts import why_not_packed
 
     return why_not_packed(model.config, targets=LLAMA_LINEARS, lora=LoraSpec(), max_length=64)
 
@@ -111,7 +111,7 @@ def why_padded(model):
 def test_any_other_model_is_padded_and_gives_the_losses_and_gradients_of_single_rows(
     tmp_path, architecture, changes, reason
 ):
-    from alpaca_lab.layouts import Padded
+    from alpaca_lab.finetuning.layouts import Padded
 
     model = trainable(of_random(tmp_path / architecture, architecture, **changes))
     assert reason in why_padded(model)
@@ -124,14 +124,14 @@ def test_any_other_model_is_padded_and_gives_the_losses_and_gradients_of_single_
 
 def test_known_blocks_are_packed(model):
     from alpaca_lab.architectures import LINEARS
-    from alpaca_lab.layouts import why_not_packed
+    from alpaca_lab.finetuning.layouts import why_not_packed
 
     targets = LINEARS[model.config.model_type]
     assert why_not_packed(model.config, targets=targets, lora=LoraSpec(), max_length=64) is None
 
 
 def test_padded_layout_gives_the_same_loss_and_gradients(model):
-    from alpaca_lab.layouts import Packed, Padded
+    from alpaca_lab.finetuning.layouts import Packed, Padded
 
     results = []
     for layout in (Packed(model, recompute=0.0), Padded(model, pad_token_id=0)):

@@ -94,8 +94,9 @@ def test_machines_that_share_no_drive_are_refused(second_of_two, monkeypatch, tm
 
 @pytest.mark.parametrize("stage", ["finetune", "generate"])
 def test_both_stages_look_whether_the_drive_is_shared(monkeypatch, stage, tmp_path):
-    from alpaca_lab import finetune, profiles
+    from alpaca_lab import profiles
     from alpaca_lab.decoding import generate
+    from alpaca_lab.finetuning import finetune
 
     def refuse(folder):
         raise SettingError(f"looked at {folder}")

@@ -34,7 +34,7 @@ def one_model(small_study):
 @pytest.fixture
 def train(monkeypatch, tmp_path):
     """Return a function that finetunes in a folder of this test's own."""
-    from alpaca_lab import finetune
+    from alpaca_lab.finetuning import finetune
     from alpaca_lab.store import Record
 
     monkeypatch.setattr(finetune, "OUTPUTS", tmp_path / "outputs")
@@ -51,7 +51,7 @@ def train(monkeypatch, tmp_path):
 @pytest.fixture(scope="module")
 def unbroken(one_model, tmp_path_factory):
     """The run that nothing happened to."""
-    from alpaca_lab import finetune
+    from alpaca_lab.finetuning import finetune
     from alpaca_lab.store import Record
 
     folder = tmp_path_factory.mktemp("unbroken")
@@ -68,7 +68,7 @@ def losses(table, kind="train"):
 
 def at_step(monkeypatch, step, act):
     """Let `act` run before the passes of one optimiser step, once."""
-    from alpaca_lab.trainer import StepTrainer
+    from alpaca_lab.finetuning.trainer import StepTrainer
 
     whole, seen = StepTrainer.training_step, []
 
@@ -158,7 +158,7 @@ def test_checkpoint_cut_short_is_passed_over(one_model, unbroken, train, monkeyp
 
 def full_above(monkeypatch, tokens):
     """Let the memory run out in every pass of more than so many tokens."""
-    from alpaca_lab.layouts import Packed
+    from alpaca_lab.finetuning.layouts import Packed
 
     whole = Packed.loss
 
@@ -177,7 +177,7 @@ def test_full_memory_halves_the_passes_and_changes_no_loss(
     expected = train(study)[1]
     full_above(monkeypatch, 300)
     other = replace(study, train=replace(study.train, seed=study.train.seed))
-    monkeypatch.setattr("alpaca_lab.finetune.OUTPUTS", train.outputs.parent / "others")
+    monkeypatch.setattr("alpaca_lab.finetuning.finetune.OUTPUTS", train.outputs.parent / "others")
     manifest, table = train(other)
     assert losses(table) == pytest.approx(losses(expected), rel=1e-5)
     assert manifest["halved_at_steps"] == [1, 1, 1, 1]
@@ -224,7 +224,7 @@ def test_early_stopping_stops(one_model, train):
 
 
 def test_loss_that_is_no_number_stops_the_run(one_model, train, monkeypatch):
-    from alpaca_lab.layouts import Packed
+    from alpaca_lab.finetuning.layouts import Packed
 
     whole = Packed.loss
     monkeypatch.setattr(Packed, "loss", lambda self, rows: whole(self, rows) * float("nan"))
@@ -240,7 +240,8 @@ def test_padded_rows_train_alike(one_model, unbroken, train):
 
 
 def test_order_is_the_same_for_every_model(one_model, small_study, train, unbroken):
-    from alpaca_lab import data, finetune
+    from alpaca_lab import data
+    from alpaca_lab.finetuning import finetune
 
     rows = data.load(one_model.data)
     assert finetune._order_sha256(small_study, rows) != finetune._order_sha256(
@@ -255,7 +256,7 @@ def test_order_is_the_same_for_every_model(one_model, small_study, train, unbrok
 )
 def test_checkpoints_are_kept_by_number_and_by_size(one_model, kept, gib, expected):
     """LLaMA's adapter takes .45 GiB with its two moments."""
-    from alpaca_lab.training import checkpoints_kept
+    from alpaca_lab.finetuning.recipe import checkpoints_kept
 
     resources = replace(one_model.resources, checkpoints_kept=kept, checkpoints_gib=gib)
     assert checkpoints_kept(39_976_960, replace(one_model, resources=resources)) == expected
@@ -263,7 +264,7 @@ def test_checkpoints_are_kept_by_number_and_by_size(one_model, kept, gib, expect
 
 def make_checkpoint(folder, step, *, best):
     from alpaca_lab.files import write_sums
-    from alpaca_lab.training import STATE
+    from alpaca_lab.finetuning.recipe import STATE
 
     place = folder / "checkpoints" / f"checkpoint-{step}"
     place.mkdir(parents=True)
@@ -283,7 +284,7 @@ def checkpoints(tmp_path):
 
 
 def test_finetune_goes_on_from_the_newest_checkpoint(checkpoints, tmp_path):
-    from alpaca_lab.training import last_checkpoint
+    from alpaca_lab.finetuning.recipe import last_checkpoint
 
     assert last_checkpoint(tmp_path) == str(checkpoints[3])
     assert last_checkpoint(tmp_path / "none") is None
@@ -293,7 +294,7 @@ def test_finetune_goes_on_from_the_newest_checkpoint(checkpoints, tmp_path):
 def test_damaged_checkpoint_is_said_deleted_and_not_gone_on_from(
     checkpoints, tmp_path, capsys, name
 ):
-    from alpaca_lab.training import last_checkpoint
+    from alpaca_lab.finetuning.recipe import last_checkpoint
 
     path = checkpoints[3] / name
     path.write_bytes(path.read_bytes()[:-1] + b"!")
@@ -303,7 +304,7 @@ def test_damaged_checkpoint_is_said_deleted_and_not_gone_on_from(
 
 
 def test_checkpoint_that_a_kill_cut_short_goes_without_a_word(checkpoints, tmp_path, capsys):
-    from alpaca_lab.training import last_checkpoint
+    from alpaca_lab.finetuning.recipe import last_checkpoint
 
     (checkpoints[3] / "SHA256SUMS").unlink()
     assert last_checkpoint(tmp_path) == str(checkpoints[2])
@@ -312,7 +313,7 @@ def test_checkpoint_that_a_kill_cut_short_goes_without_a_word(checkpoints, tmp_p
 
 def test_checkpoint_whose_best_one_is_damaged_is_not_gone_on_from(checkpoints, tmp_path):
     """It would end with weights that are lost; the one before knows of none."""
-    from alpaca_lab.training import last_checkpoint
+    from alpaca_lab.finetuning.recipe import last_checkpoint
 
     (checkpoints[2] / "adapter_model.safetensors").write_bytes(b"")
     assert last_checkpoint(tmp_path) == str(checkpoints[1])
@@ -326,16 +327,16 @@ def test_loss_table_keeps_whole_numbers_whole(unbroken, tmp_path):
 
 @pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
 def test_tracker_that_is_not_installed_is_named(one_model, train, monkeypatch, tracker):
-    from alpaca_lab import training
+    from alpaca_lab.finetuning import recipe
 
-    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    monkeypatch.setattr(recipe, "find_spec", lambda name: None)
     wish = replace(one_model.resources, report_to=tracker)
     with pytest.raises(SettingError, match=f"pip install {tracker}"):
         train(replace(one_model, resources=wish))
 
 
 def test_one_ctrl_c_that_arrives_twice_is_one(monkeypatch):
-    from alpaca_lab import callbacks
+    from alpaca_lab.finetuning import callbacks
 
     now = [100.0]
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])

@@ -178,7 +178,7 @@ def finetune(
 ) -> None:
     """Finetune each model of a study, here or over the GPUs of an accelerate launch."""
     ranks.join(world_size, gpu=True)
-    from . import finetune as stage
+    from .finetuning import finetune as stage
 
     chosen, record = _prepared(spec, profile, models, data, columns, name, changes)
     for model in _only(chosen, only).models:

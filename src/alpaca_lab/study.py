@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import data, environment, finetune
+from . import data, environment
 from .config import ModelSpec, StudySpec, as_dict
 from .datasheet import report as data_report
 from .files import RecordError
+from .finetuning import finetune
 from .processes import run_stages
 from .progress import say
 from .store import OUTPUTS, Record

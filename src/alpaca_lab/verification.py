@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, finetune
+from . import files
 from .files import RecordError, read_json, read_lines
+from .finetuning import finetune
 from .human import plan as plans
 from .human import ratings
 from .human.rubric import MODES

@@ -14,13 +14,13 @@ from targets import Target
 from typer.main import get_command
 
 from alpaca_lab import __main__, calibration, encoding, executed, models, study
-from alpaca_lab import finetune as finetune_stage
 from alpaca_lab.characters import plain
 from alpaca_lab.chat import terminal
 from alpaca_lab.config import TINY
 from alpaca_lab.data import Example
 from alpaca_lab.decoding import generate as generate_stage
 from alpaca_lab.exports import exporting
+from alpaca_lab.finetuning import finetune as finetune_stage
 from alpaca_lab.rows import cache
 from alpaca_lab.scoring import score
 from alpaca_lab.store import Record

@@ -85,13 +85,13 @@ def _stage(
 
 
 def _spoil_loss(after: int) -> None:
-    from alpaca_lab.layouts import Packed
+    from alpaca_lab.finetuning.layouts import Packed
 
     _after(Packed, "loss", after, lambda found: found * float("nan"))
 
 
 def _lose_training(after: int) -> None:
-    from alpaca_lab.layouts import Packed
+    from alpaca_lab.finetuning.layouts import Packed
 
     _after(Packed, "loss", after, _raise(RuntimeError(LOST)))
 

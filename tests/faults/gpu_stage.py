@@ -27,9 +27,9 @@ def spoil(fault: str, call: int) -> None:
 
     import torch
 
-    from alpaca_lab import layouts
     from alpaca_lab.decoding import slots
     from alpaca_lab.engine import engine
+    from alpaca_lab.finetuning import layouts
     from alpaca_lab.metrics import bertscore
 
     {
@@ -120,17 +120,17 @@ def _then_assert(asked: Callable[[], Any]) -> Any:
 
 def _in_trainer(change: Callable[[type], None]) -> None:
     """Spoil the trainer only when it is set up: Unsloth is to be imported before it."""
-    from alpaca_lab import training
+    from alpaca_lab.finetuning import recipe
 
-    whole = training.set_up
+    whole = recipe.set_up
 
     def set_up(*arguments: Any, **options: Any) -> Any:
-        from alpaca_lab.trainer import StepTrainer
+        from alpaca_lab.finetuning.trainer import StepTrainer
 
         change(StepTrainer)
         return whole(*arguments, **options)
 
-    training.set_up = set_up
+    recipe.set_up = set_up
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from pathlib import Path
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
 
 import alpaca_lab.__main__ as command
-from alpaca_lab import finetune, profiles, report, store, study
+from alpaca_lab import profiles, report, store, study
 from alpaca_lab.config import StudySpec
+from alpaca_lab.finetuning import finetune
 from alpaca_lab.rows import cache as rows_cache
 from alpaca_lab.store import Record
 
@@ -209,8 +210,8 @@ def unbroken() -> dict[str, Lab]:
     import trl  # noqa: F401
 
     import alpaca_lab.decoding.decoders
-    import alpaca_lab.trainer
-    import alpaca_lab.training  # noqa: F401
+    import alpaca_lab.finetuning.recipe
+    import alpaca_lab.finetuning.trainer  # noqa: F401
 
     torch.set_num_threads(1)
     lab, states = Lab(new_folder()), {}

@@ -23,8 +23,9 @@ def test_memory_that_runs_out_halves_the_passes_and_changes_no_loss(
     tiny_study, tmp_path, monkeypatch
 ):
     """A first finetune has all the memory; a second gets six tenths of what that one took."""
-    from alpaca_lab import finetune, hardware, study
+    from alpaca_lab import hardware, study
     from alpaca_lab.config import ResourceSpec
+    from alpaca_lab.finetuning import finetune
     from alpaca_lab.store import Record
 
     wish = ResourceSpec(micro_batch_tokens=65536, recompute=0.0)

@@ -30,7 +30,7 @@ def after_training(
         study: What was asked for.
         model: Which of its models.
         data: `Dataset.manifest()` of the rows.
-        losses: `training.loss_table`.
+        losses: `history.loss_table`.
         facts: Fields of the finetune's manifest that are known by now.
     """
     # At the end of hours: no stage should wait for the plotting library when it starts.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from . import (
+from .. import (
     batches,
     checkpoints,
     data,
@@ -25,16 +25,16 @@ from . import (
     models,
     prompts,
     ranks,
-    training,
 )
-from .config import ModelSpec, SettingError, StudySpec, as_dict, fingerprint
-from .files import RecordError, mismatched, read_json, sha256_file, write_atomically, write_json
+from ..config import ModelSpec, SettingError, StudySpec, as_dict, fingerprint
+from ..files import RecordError, mismatched, read_json, sha256_file, write_atomically, write_json
+from ..locks import held
+from ..model_card.after_training import after_training
+from ..progress import Bar, say
+from ..runs import MANIFEST
+from ..store import LOSS, OUTPUTS, Record
+from . import history, recipe
 from .layouts import EncodedRow
-from .locks import held
-from .model_card.after_training import after_training
-from .progress import Bar, say
-from .runs import MANIFEST
-from .store import LOSS, OUTPUTS, Record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -186,16 +186,16 @@ def _train(
     )  # fmt: skip
     started = environment.now()
     steps = [step for step in _steps(study, rows) if any(train[i] for i in step)]
-    trainer, interrupt = training.set_up(
+    trainer, interrupt = recipe.set_up(
         model, tokenizer, study=study, spec=spec, steps=steps, train=train, validation=validation,
         folder=folder, plan=plan,
     )  # fmt: skip
     ready = time.perf_counter()
     with interrupt.listening():
-        kept = ranks.agree(lambda: training.last_checkpoint(folder))
+        kept = ranks.agree(lambda: history.last_checkpoint(folder))
         result = trainer.train(resume_from_checkpoint=kept)
     if interrupt.wanted and trainer.state.global_step < trainer.state.max_steps:
-        kept = ranks.agree(lambda: training.last_checkpoint(folder))
+        kept = ranks.agree(lambda: history.last_checkpoint(folder))
         if ranks.is_main():
             step = trainer.state.global_step
             print(f"stopped after step {step}; a usable adapter stands in {kept}")
@@ -206,7 +206,7 @@ def _train(
     adapter = folder / "adapter"
     ranks.once(lambda: model.save_pretrained(str(adapter), safe_serialization=True))
     models.check_loaded(model, adapter)
-    losses = training.loss_table(trainer.state.log_history)
+    losses = history.loss_table(trainer.state.log_history)
     facts = {"adapted_layers": layers, "trainable_parameters": parameters}
     ranks.once(
         lambda: after_training(

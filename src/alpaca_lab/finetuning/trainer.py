@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from trl import SFTTrainer
 
-from . import batches, ranks
-from .config import SettingError
-from .encoding import IGNORED
-from .endings import is_out_of_memory
-from .files import damaged
+from .. import batches, ranks
+from ..config import SettingError
+from ..encoding import IGNORED
+from ..endings import is_out_of_memory
+from ..files import damaged
+from ..progress import say
 from .layouts import EncodedRow, Layout
-from .progress import say
 
 if TYPE_CHECKING:
     import torch

@@ -7,10 +7,10 @@ architectures that `packed` knows; any other model runs padded, through its own 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from . import architectures, batches
-from .config import LoraSpec
-from .encoding import IGNORED
-from .memory import Shape
+from .. import architectures, batches
+from ..config import LoraSpec
+from ..encoding import IGNORED
+from ..memory import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ class Packed:
             model: A PEFT model over NF4, of an architecture that `why_not_packed` admits.
             recompute: Share of the blocks that run forward again in the backward pass.
         """
-        from .packed.model import PackedModel
+        from ..packed.model import PackedModel
 
         blocks = model.config.num_hidden_layers
         self.model = PackedModel(model, recomputed=round(recompute * blocks))
@@ -79,7 +79,7 @@ class Packed:
 
     def loss(self, rows: Sequence[EncodedRow]) -> "Tensor":
         """Return the summed loss of one pass."""
-        from .packed.model import lay_out
+        from ..packed.model import lay_out
 
         return self.model.loss(lay_out(rows, device=self.model.device))
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from . import ranks
-from .config import SettingError
-from .files import SUMS, write_sums
-from .progress import Bar
+from .. import ranks
+from ..config import SettingError
+from ..files import SUMS, write_sums
+from ..progress import Bar
 
 SAME_SECONDS = 1.0
 """One Ctrl-C may arrive twice: from the terminal, and passed on by the process that waits."""
