@@ -113,9 +113,10 @@ def reload(*, key: str, model: str, adapter: Path, cap: float | None) -> int:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    from alpaca_lab import checkpoints, hardware, models
+    from alpaca_lab import hardware, models
     from alpaca_lab.config import LoraSpec
     from alpaca_lab.profiles import MODELS
+    from alpaca_lab.weights import checkpoints
 
     hardware.claim_device(cap)
     base = AutoModelForCausalLM.from_pretrained(

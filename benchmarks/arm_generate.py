@@ -16,13 +16,13 @@ from time import perf_counter
 from typing import Any
 
 from alpaca_lab import environment, fitting, hardware, models
-from alpaca_lab.checkpoints import read_shape
 from alpaca_lab.config import DecodeSetting, LoraSpec, ModelSpec
 from alpaca_lab.decoding import beams, slots
 from alpaca_lab.decoding.jobs import Job, Step
 from alpaca_lab.memory import Shape, column_bytes
 from alpaca_lab.profiles import MODELS, PROFILES
 from alpaca_lab.sweep import cells
+from alpaca_lab.weights.checkpoints import read_shape
 
 LONGEST = 512
 NEVER = -5
@@ -113,13 +113,14 @@ def timed(module: Any, name: str) -> Iterator[list[float]]:
 
 def load(spec: ModelSpec) -> tuple[Any, Any, dict[str, float]]:
     """Load a model as the study does: NF4, dequantised, an adapter merged."""
-    from alpaca_lab.checkpoints import locate
+    from alpaca_lab.models import nf4
+    from alpaca_lab.weights.checkpoints import locate
 
     with TemporaryDirectory(prefix="adapter-") as folder:
         adapter = Path(folder)
         random_adapter(adapter, shape=read_shape(locate(spec)), spec=spec, lora=LoraSpec())
         began = perf_counter()
-        with timed(models, "_load_nf4") as reading:
+        with timed(nf4, "load_nf4") as reading:
             model, tokenizer = models.load_decoder(spec, adapter)
         whole = perf_counter() - began
     return model, tokenizer, {"load_s": sum(reading), "merge_s": whole - sum(reading)}

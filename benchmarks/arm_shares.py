@@ -14,11 +14,11 @@ from typing import Any
 from arm_generate import LONGEST, NEVER, load, rows_of
 
 from alpaca_lab import environment, fitting, hardware
-from alpaca_lab.checkpoints import read_shape
 from alpaca_lab.decoding import beams, slots
 from alpaca_lab.decoding.jobs import Job
 from alpaca_lab.profiles import MODELS, PROFILES
 from alpaca_lab.sweep import Cell, cells, untuned
+from alpaca_lab.weights.checkpoints import read_shape
 
 Rows = Sequence[tuple[tuple[int, ...], int]]
 

@@ -273,8 +273,8 @@ def test_an_adapter_of_the_hub_may_not_name_a_folder_of_this_machine(hub):
 
 @pytest.mark.model
 def test_an_adapter_of_layers_that_its_base_lacks_is_refused(folder):
-    from alpaca_lab.checkpoints import read_shape
-    from alpaca_lab.trust import check_adapter
+    from alpaca_lab.weights.checkpoints import read_shape
+    from alpaca_lab.weights.trust import check_adapter
 
     place = adapters.Path(folder(str(TINY / "llama"), targets=("dense", "fc1")))
     with pytest.raises(SettingError, match="a block of llama has no linear layer dense, fc1"):

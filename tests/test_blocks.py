@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from alpaca_lab import blocks, models
+from alpaca_lab import models
 from alpaca_lab.config import LLAMA_LINEARS, PHI_LINEARS, TINY, LoraSpec, SettingError, TrainSpec
 from alpaca_lab.config import ModelSpec as Spec
+from alpaca_lab.models import nf4
+from alpaca_lab.weights import blocks
 
 NEEDED = (
     "needed are those of LoRA, one each (mlp.down_proj, mlp.gate_proj, mlp.up_proj, "
@@ -144,7 +146,7 @@ def test_other_blocks_are_refused_before_anything_is_loaded(tmp_path, monkeypatc
     def loaded(*_, **__):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(models, "_load_nf4", loaded)
+    monkeypatch.setattr(nf4, "load_nf4", loaded)
     checkpoint(tmp_path, {"h.0.attn.c_attn.weight": (8, 24)})
     spec = Spec(key="gpt", title="GPT", source=str(tmp_path))
     with pytest.raises(SettingError, match="its blocks are attn.c_attn"):

@@ -6,13 +6,13 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from alpaca_lab import checkpoints
 from alpaca_lab.config import TINY, SettingError
 from alpaca_lab.files import sha256_file
 from alpaca_lab.judge.model import ModelJudge, parse_judge
 from alpaca_lab.metrics import encoders
 from alpaca_lab.profiles import MODELS
 from alpaca_lab.rows import sources
+from alpaca_lab.weights import checkpoints
 from faults.hub_stub import COMMIT, Fault
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from alpaca_lab import checkpoints, files, models, store, trust
+from alpaca_lab import files, models, store
 from alpaca_lab.config import SettingError
 from alpaca_lab.decoding.jobs import Finished
 from alpaca_lab.exports import about, answers, exporting, folder, llama_cpp, merged, source
@@ -16,6 +16,7 @@ from alpaca_lab.exports.exporting import ExportSpec, export
 from alpaca_lab.files import RecordError, read_json
 from alpaca_lab.profiles import MODELS, parse_models
 from alpaca_lab.store import Record
+from alpaca_lab.weights import checkpoints, trust
 from faults.hub_stub import COMMIT
 from upload_hub import TOKEN
 

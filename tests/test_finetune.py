@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from alpaca_lab.checkpoints import read_shape
 from alpaca_lab.config import TINY, SettingError
 from alpaca_lab.files import sha256_file
 from alpaca_lab.finetuning import finetune
 from alpaca_lab.memory import Shape
+from alpaca_lab.weights.checkpoints import read_shape
 
 pytestmark = pytest.mark.model
 

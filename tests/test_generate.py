@@ -397,8 +397,9 @@ class Tokenizer:
 def loads(monkeypatch):
     """Let a small random model stand for every checkpoint; holds what was loaded."""
     pytest.importorskip("torch")
-    from alpaca_lab import checkpoints, memory
+    from alpaca_lab import memory
     from alpaca_lab.decoding import decoders
+    from alpaca_lab.weights import checkpoints
     from random_models import random_model
 
     loads = []

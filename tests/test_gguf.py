@@ -11,15 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from alpaca_lab import checkpoints, files, models
+from alpaca_lab import files
 from alpaca_lab.config import SettingError, as_dict
 from alpaca_lab.decoding import slots
 from alpaca_lab.decoding.jobs import Finished, Job
 from alpaca_lab.exports import gguf, llama_cpp, llama_server, near_ties
 from alpaca_lab.exports.answers import DifferentAnswer
 from alpaca_lab.exports.source import Source
+from alpaca_lab.models import nf4
 from alpaca_lab.profiles import MODELS, configure
 from alpaca_lab.store import Record
+from alpaca_lab.weights import checkpoints
 from random_models import EOS, fill_adapters, random_model, random_prompts
 
 TOKENIZERS = {"llama": "llama2", "mistral": "mistral-7b-v0.1", "phi": "phi-2"}
@@ -65,7 +67,7 @@ def random_source(architecture, place):
     lora = LoraConfig(
         r=4, lora_alpha=4, target_modules=list(spec.lora_targets), task_type="CAUSAL_LM"
     )
-    adapted = get_peft_model(models._load_nf4(base).requires_grad_(False), lora)
+    adapted = get_peft_model(nf4.load_nf4(base).requires_grad_(False), lora)
     fill_adapters(adapted).save_pretrained(place / "adapter")
     study = replace(configure("smoke", changes={"max_new_tokens": "24"}), models=(spec,))
     record = Record(place / "record")

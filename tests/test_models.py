@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from alpaca_lab import checkpoints, models, trust
+from alpaca_lab import models
 from alpaca_lab.config import TINY, LoraSpec, SettingError, TrainSpec
+from alpaca_lab.models import dense, nf4
 from alpaca_lab.profiles import MODELS
+from alpaca_lab.weights import checkpoints, trust
 from random_models import checkpoint
 
 pytestmark = pytest.mark.model
@@ -59,7 +61,7 @@ def test_adapter_names_its_layers_also_where_unsloth_finds_them_by_a_pattern(mon
     from peft import LoraConfig, get_peft_model
 
     class FastLanguageModel:
-        from_pretrained = staticmethod(lambda folder, **_: (models._load_nf4(Path(folder)), None))
+        from_pretrained = staticmethod(lambda folder, **_: (nf4.load_nf4(Path(folder)), None))
 
         @staticmethod
         def get_peft_model(model, *, r, lora_alpha, target_modules, **_):
@@ -99,7 +101,7 @@ def test_decoder_is_the_adapter_on_the_quantised_base(adapter):
     from peft import PeftModel
 
     dense, _ = models.load_decoder(MODELS["tiny-llama"], adapter)
-    unmerged = PeftModel.from_pretrained(models._load_nf4(TINY / "llama"), str(adapter)).eval()
+    unmerged = PeftModel.from_pretrained(nf4.load_nf4(TINY / "llama"), str(adapter)).eval()
     ids = torch.arange(10, 42).reshape(2, 16)
     with torch.no_grad():
         merged_logits, unmerged_logits = dense(ids).logits, unmerged(ids).logits
@@ -112,7 +114,8 @@ def test_decoder_in_16_bits_keeps_its_rotary_frequencies_in_32(monkeypatch):
     """In bfloat16 the second of them, 10000 ** (-2 / 32) = 0.562341, would be 0.5625."""
     import torch
 
-    monkeypatch.setattr(models, "compute_dtype", lambda: torch.bfloat16)
+    for module in (nf4, dense):
+        monkeypatch.setattr(module, "compute_dtype", lambda: torch.bfloat16)
     model, _ = models.load_decoder(MODELS["tiny-llama"], None)
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
     frequencies = [10000 ** (-2 * pair / 32) for pair in range(16)]
@@ -200,5 +203,5 @@ def test_a_tokenizer_without_eos_is_refused(copied):
 def test_a_model_whose_attention_is_capped_attends_in_the_way_that_caps(tmp_path):
     """PyTorch's fused kernel leaves Gemma 2's cap out, without a word."""
     folder = checkpoint(tmp_path / "gemma2", "gemma2", attn_implementation="sdpa")
-    assert models._load_nf4(folder).config._attn_implementation == "eager"
-    assert models._load_nf4(TINY / "llama").config._attn_implementation == "sdpa"
+    assert nf4.load_nf4(folder).config._attn_implementation == "eager"
+    assert nf4.load_nf4(TINY / "llama").config._attn_implementation == "sdpa"

@@ -123,8 +123,8 @@ def test_any_other_model_is_padded_and_gives_the_losses_and_gradients_of_single_
 
 
 def test_known_blocks_are_packed(model):
-    from alpaca_lab.architectures import LINEARS
     from alpaca_lab.finetuning.layouts import why_not_packed
+    from alpaca_lab.weights.architectures import LINEARS
 
     targets = LINEARS[model.config.model_type]
     assert why_not_packed(model.config, targets=targets, lora=LoraSpec(), max_length=64) is None

@@ -25,6 +25,7 @@ def deep_phi(tmp_path_factory):
     import transformers
 
     from alpaca_lab import models
+    from alpaca_lab.models import nf4
 
     folder = tmp_path_factory.mktemp("phi")
     sizes = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 32}
@@ -37,7 +38,7 @@ def deep_phi(tmp_path_factory):
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(Path(MODELS["tiny-phi"].source) / file, folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "compute_dtype", lambda: torch.bfloat16)
+        patch.setattr(nf4, "compute_dtype", lambda: torch.bfloat16)
         model, _ = models.load_trainable(
             replace(MODELS["tiny-phi"], source=str(folder)),
             lora=LoraSpec(),

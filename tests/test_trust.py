@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alpaca_lab import checkpoints, models, trust
+from alpaca_lab import models
 from alpaca_lab.config import (
     LLAMA_LINEARS,
     TINY,
@@ -22,7 +22,9 @@ from alpaca_lab.config import (
 )
 from alpaca_lab.judge.model import ModelJudge, parse_judge
 from alpaca_lab.judge.prompt import as_read
+from alpaca_lab.models import nf4
 from alpaca_lab.profiles import MODELS
+from alpaca_lab.weights import checkpoints, trust
 
 pytestmark = pytest.mark.model
 LLAMA = MODELS["tiny-llama"]
@@ -219,7 +221,7 @@ def never_opened(monkeypatch):
         raise AssertionError("the adapter was opened")
 
     monkeypatch.setattr(peft.PeftModel, "from_pretrained", opened)
-    monkeypatch.setattr(models, "_load_nf4", opened)
+    monkeypatch.setattr(nf4, "load_nf4", opened)
 
 
 def test_adapter_of_our_own_is_taken(adapter):

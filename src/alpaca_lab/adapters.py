@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from .characters import shown
-from .checkpoints import identify
 from .config import (
     HUB_NAME,
     KEY,
@@ -31,7 +30,8 @@ from .profiles import MODELS
 from .runs import MANIFEST
 from .store import Record
 from .sweep import BASE, GREEDY
-from .trust import ADAPTER, ADAPTER_CONFIG, read_object
+from .weights.checkpoints import identify
+from .weights.trust import ADAPTER, ADAPTER_CONFIG, read_object
 
 LINEARS = {*LLAMA_LINEARS, *PHI_LINEARS}
 """The linear layers that blocks have by name; which of them a base has is checked when it loads."""

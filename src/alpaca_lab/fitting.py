@@ -1,6 +1,5 @@
 """How a finetune and a decode are fitted to this card: tokens per pass, answers side by side."""
 
-from .architectures import LINEARS
 from .config import ModelSpec, SettingError, StudySpec
 from .memory import (
     DecodePlan,
@@ -12,6 +11,7 @@ from .memory import (
     plan_decode,
     plan_pass,
 )
+from .weights.architectures import LINEARS
 
 CPU_TOKENS = 4096
 """Tokens per pass on a CPU, where memory is no concern for a model that is trained there."""

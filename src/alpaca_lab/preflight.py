@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from . import environment, fitting
-from .checkpoints import read_shape
 from .config import ModelSpec, SettingError, StudySpec
 from .memory import KNOWN_SHAPES, Shape
 from .store import OUTPUTS
+from .weights.checkpoints import read_shape
 
 PROMPT_TOKENS = 448
 """Room for the longest Alpaca prompt: 412 LLaMA tokens."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from . import typed
-from .blocks import targets_of
 from .characters import shown
 from .config import (
     BERT_BASE,
@@ -28,6 +27,7 @@ from .config import (
     require,
 )
 from .sweep import cells
+from .weights.blocks import targets_of
 
 PARTS = ("instruction", "input", "output")
 """What a row is made of."""

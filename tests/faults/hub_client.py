@@ -62,8 +62,8 @@ def main() -> None:
 
             print(json.dumps(read_hub(name, commit)))
             return
-        from alpaca_lab import checkpoints
         from alpaca_lab.files import sha256_file
+        from alpaca_lab.weights import checkpoints
 
         spec = ModelSpec(key="tiny", title="Tiny", source=name, revision=commit)
         folder = checkpoints.locate(spec)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import hardware, models
 from ..adapters import Found
-from ..checkpoints import locate, read_shape
 from ..config import DecodeSetting, SettingError, require, require_types
 from ..decoding import beams, slots
 from ..decoding.jobs import Finished, Job
@@ -27,6 +26,7 @@ from ..memory import Shape, decode_gib
 from ..prompts import render_prompt
 from ..quiet import quiet_loading
 from ..rows.validation import Example
+from ..weights.checkpoints import locate, read_shape
 from .choices import Choices
 from .streaming import Stream
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..checkpoints import locate_tokenizer
 from ..config import ModelSpec
 from ..data import Dataset
 from ..encoding import Tokenizer, encode_prompt, token_ids
 from ..models import load_tokenizer
 from ..progress import Bar
 from ..rows.validation import Example
+from ..weights.checkpoints import locate_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from .. import checkpoints, encoding, hardware, models
-from ..architectures import why_plain
+from .. import encoding, hardware, models
 from ..config import ModelSpec, SettingError, StudySpec
 from ..endings import is_out_of_memory
 from ..fitting import decode_plan
 from ..memory import DecodePlan
 from ..progress import say
+from ..weights import checkpoints
+from ..weights.architectures import why_plain
 from . import beams, checks, likelihood, slots
 from .jobs import Finished, Job
 

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from .. import hardware, models
-from ..checkpoints import locate, read_shape
 from ..config import SettingError, StudySpec
 from ..decoding import beams, slots
 from ..decoding.jobs import Finished, Job, Watch
@@ -20,6 +19,7 @@ from ..fitting import decode_plan
 from ..quiet import quiet_loading
 from ..store import Record
 from ..sweep import Cell, cells
+from ..weights.checkpoints import locate, read_shape
 
 Question = Mapping[str, Any]
 """A line of questions.jsonl."""

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..architectures import layer_types
 from ..packed.attention import Heads
+from ..weights.architectures import layer_types
 from .columns import Columns
 from .forward import KeyValues, forward_of
 from .rows import RowBuffer, Rows

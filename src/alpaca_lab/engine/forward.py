@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architectures import layer_types, why_plain
 from ..config import require
 from ..packed.attention import Heads
 from ..packed.blocks import Norm
 from ..packed.elementwise import gate
+from ..weights.architectures import layer_types, why_plain
 from .rows import Rows
 from .steps import Angles, Pool, add_norm, attend, columns_of, place
 

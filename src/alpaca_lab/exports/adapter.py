@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 from .. import hardware, models
-from ..checkpoints import locate, read_shape
 from ..environment import version_of
 from ..quiet import quiet_loading
-from ..trust import ADAPTER, ADAPTER_CONFIG, check_adapter, read_object
+from ..weights.checkpoints import locate, read_shape
+from ..weights.trust import ADAPTER, ADAPTER_CONFIG, check_adapter, read_object
 from .answers import greedy, require_same
 from .forms import Tell, Written, adapter_gib, copy_tokenizer
 from .source import Source

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import TOKENIZER_FILES, locate
-from ..trust import ADAPTER
+from ..weights.checkpoints import TOKENIZER_FILES, locate
+from ..weights.trust import ADAPTER
 from .answers import Answers
 from .source import Source
 
@@ -46,7 +46,7 @@ def copy_tokenizer(source: Source, folder: Path) -> None:
 
 def weights_gib(source: Source) -> float:
     """Return the GiB of a base in 16 bits, whatever its files are in."""
-    from ..trust import read_header
+    from ..weights.trust import read_header
 
     count = 0
     for path in locate(source.spec).glob("*.safetensors"):

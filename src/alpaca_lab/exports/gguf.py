@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .. import models
-from ..checkpoints import locate
 from ..hub.fetch import fetch
 from ..hub.repository import Repository
 from ..prompts import render_prompt
 from ..quiet import quiet_loading
+from ..weights.checkpoints import locate
 from .answers import Answers, DifferentAnswer, jobs
 from .forms import Tell, Written, weights_gib
 from .llama_cpp import TYPE, LlamaCpp

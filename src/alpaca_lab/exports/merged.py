@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import hardware, models
 from ..environment import version_of
 from ..quiet import quiet_loading
-from ..trust import check_checkpoint
+from ..weights.trust import check_checkpoint
 from .answers import Answers, greedy, require_same
 from .forms import Tell, Written, copy_tokenizer, weights_gib
 from .source import Source

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import identify
 from ..config import ModelSpec, SettingError, StudySpec, study_from_dict
 from ..files import RecordError, sha256_file
 from ..runs import CURE
 from ..store import Record
-from ..trust import ADAPTER
+from ..weights.checkpoints import identify
+from ..weights.trust import ADAPTER
 
 QUESTIONS = 10
 """Test questions that an export has to answer as the model did that it was made of."""

@@ -14,18 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .. import (
-    batches,
-    checkpoints,
-    data,
-    encoding,
-    environment,
-    fitting,
-    hardware,
-    models,
-    prompts,
-    ranks,
-)
+from .. import batches, data, encoding, environment, fitting, hardware, models, prompts, ranks
 from ..config import ModelSpec, SettingError, StudySpec, as_dict, fingerprint
 from ..files import RecordError, mismatched, read_json, sha256_file, write_atomically, write_json
 from ..locks import held
@@ -33,6 +22,7 @@ from ..model_card.after_training import after_training
 from ..progress import Bar, say
 from ..runs import MANIFEST
 from ..store import LOSS, OUTPUTS, Record
+from ..weights import checkpoints
 from . import history, recipe
 from .layouts import EncodedRow
 

@@ -7,10 +7,11 @@ architectures that `packed` knows; any other model runs padded, through its own 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from .. import architectures, batches
+from .. import batches
 from ..config import LoraSpec
 from ..encoding import IGNORED
 from ..memory import Shape
+from ..weights import architectures
 
 if TYPE_CHECKING:
     from torch import Tensor

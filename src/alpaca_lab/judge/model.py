@@ -13,13 +13,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .. import checkpoints, hardware, models
+from .. import hardware, models
 from ..batches import pad
 from ..config import ModelSpec, SettingError, require
 from ..endings import is_out_of_memory
 from ..files import sha256_file
 from ..quiet import quiet_loading
-from ..trust import check_checkpoint
+from ..weights import checkpoints
+from ..weights.trust import check_checkpoint
 from .prompt import LABELS, as_read, render
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}

@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from .. import checkpoints, environment
+from .. import environment
 from ..config import ModelSpec, StudySpec, as_dict
 from ..files import write_atomically
+from ..weights import checkpoints
 
 
 def after_training(

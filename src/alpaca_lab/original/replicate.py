@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import checkpoints, hardware, models
+from .. import hardware, models
 from ..config import DataSpec, ModelSpec, SettingError, StudySpec, fingerprint
 from ..files import append_line, drop_damaged_lines, read_lines, write_lines
 from ..progress import Bar, say
 from ..rows import sources
 from ..store import Record
+from ..weights import checkpoints
 from . import protocol
 from .protocol import MAX_NEW_TOKENS, ROWS
 from .published import AXES, DEFAULT

@@ -7,7 +7,7 @@ the same numbers.
 
 from typing import Any
 
-from .config import LLAMA_LINEARS, PHI_LINEARS
+from ..config import LLAMA_LINEARS, PHI_LINEARS
 
 LINEARS = {
     "llama": LLAMA_LINEARS,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config import LoraSpec, SettingError, require
+from ..memory import Shape
 from .architectures import part_of
-from .config import LoraSpec, SettingError, require
 from .headers import read_header, read_object
-from .memory import Shape
 
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..config import ModelSpec, SettingError
+from ..files import sha256_file
+from ..hub.fetch import fetch
+from ..hub.repository import Repository
+from ..memory import Shape
 from .blocks import shape_of
-from .config import ModelSpec, SettingError
-from .files import sha256_file
-from .hub.fetch import fetch
-from .hub.repository import Repository
-from .memory import Shape
 
 HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
              "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",

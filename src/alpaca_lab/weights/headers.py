@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .config import SettingError, require
+from ..config import SettingError, require
 
 HEADER_LIMIT = 100_000_000
 """Bytes of a safetensors header, the limit that the format sets itself."""

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..characters import plain, shown
+from ..config import LLAMA_LINEARS, PHI_LINEARS, SettingError, require
+from ..memory import Shape
 from .architectures import part_of
-from .characters import plain, shown
-from .config import LLAMA_LINEARS, PHI_LINEARS, SettingError, require
 from .headers import read_header, read_object
-from .memory import Shape
 
 ATTENDED = {"full_attention", "sliding_attention"}
 """Kinds of layers that the engine has masks for."""
