@@ -49,10 +49,10 @@ lint: $(READY) ## ruff: style and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 audit: $(TOOLS)/pip-audit ## known vulnerabilities of every pinned package; needs a network
-	@PYTHONPATH=src $(TOOLS)/python -m alpaca_lab.audit $(TOOLS)/pip-audit
+	@PYTHONPATH=src $(TOOLS)/python -m alpaca_lab.requirements.audit $(TOOLS)/pip-audit
 
 lock: $(TOOLS)/uv ## write requirements.lock again, after a change of requirements.txt
-	@PYTHONPATH=src $(TOOLS)/python -m alpaca_lab.lock $(TOOLS)/uv
+	@PYTHONPATH=src $(TOOLS)/python -m alpaca_lab.requirements.lock $(TOOLS)/uv
 
 $(TOOLS)/pip-audit $(TOOLS)/uv:
 	@test -x $(TOOLS)/python || $(PYTHON) -m venv $(VENV)/tools

@@ -20,7 +20,7 @@ LAYERS = [
         "hardware",
     },
     {"weights.architectures", "weights.headers"},
-    {"ranks", "batches", "fitting", "packed", "engine.columns", "locks", "runs", "lock", "audit"},
+    {"ranks", "batches", "fitting", "packed", "engine.columns", "locks", "runs", "requirements"},
     {
         "engine",
         "weights.blocks",
@@ -93,7 +93,7 @@ LAYERS = [
         "walkthrough",
     },
     {"pages.study_pages", "scoring.score_file", "decoding_walkthrough"},
-    {"cards"},
+    {"model_card.study_cards"},
     {"report", "judge.command", "verification"},
     {"study", "executed", "exports"},
     {"__main__"},
@@ -207,7 +207,10 @@ def test_heavy_packages_are_imported_where_they_are_used(module):
         assert not [name for name in outright if name in HEAVY or room_of(name[1:]) in OF_TORCH]
 
 
-@pytest.mark.parametrize("module", ["report", "pilot", "tables.common_noise", "cards"])
+READERS = ["report", "pilot", "tables.common_noise", "model_card.study_cards"]
+
+
+@pytest.mark.parametrize("module", READERS)
 def test_reading_results_needs_no_torch(module):
     """Not even at second hand: what a table imports imports no model code."""
     seen, waiting = set(), {module}

@@ -11,10 +11,10 @@ from huggingface_hub import EvalResult, ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 import test_report
-from alpaca_lab import cards, report
+from alpaca_lab import report
 from alpaca_lab.config import DataSpec, ModelSpec, SettingError, as_dict
 from alpaca_lab.files import RecordError
-from alpaca_lab.model_card import advice, card, licences
+from alpaca_lab.model_card import advice, card, licences, study_cards
 from alpaca_lab.model_card.known import FORMS, Known
 from alpaca_lab.profiles import MODELS, PROFILES
 from alpaca_lab.prompts import render_prompt
@@ -103,8 +103,8 @@ def described(folder, *, study=STUDY, data=DATA, **options):
 @pytest.fixture(scope="module")
 def texts(record):
     """README.md of `record`'s cards: of Alpha by form, and of Beta's adapter."""
-    built = {form: cards.build(record, "alpha", form=form) for form in FORMS}
-    built["beta"] = cards.build(record, "beta")
+    built = {form: study_cards.build(record, "alpha", form=form) for form in FORMS}
+    built["beta"] = study_cards.build(record, "beta")
     return {name: files["README.md"].decode() for name, files in built.items()}
 
 
@@ -229,7 +229,7 @@ def test_card_without_scores_says_what_to_run_and_has_no_model_index():
 def test_study_that_is_not_scored_has_a_card_without_scores(tmp_path):
     record = described(tmp_path)
     record.write_index(record.index() | {"runs": {}})
-    files = cards.build(record, "alpha")
+    files = study_cards.build(record, "alpha")
     assert set(files) == {"README.md", "loss.png"}
     assert b"Not decoded yet" in files["README.md"]
     assert b"| adapted layers | 14 |" in files["README.md"]
@@ -240,14 +240,14 @@ def test_damaged_run_is_refused_rather_than_left_out(tmp_path):
     run = record.run(record.index()["runs"]["beta"]["greedy"])
     run.write_scores(run.scores().assign(rougeL=99.0))
     with pytest.raises(RecordError, match="does not match its manifest"):
-        cards.build(record, "alpha")
+        study_cards.build(record, "alpha")
 
 
 def test_unknown_model_and_form_are_refused_by_name(record):
     with pytest.raises(SettingError, match='no model "gamma": choose from alpha, beta'):
-        cards.build(record, "gamma")
+        study_cards.build(record, "gamma")
     with pytest.raises(SettingError, match='no form "onnx".*adapter, merged, gguf'):
-        cards.build(record, "alpha", form="onnx")
+        study_cards.build(record, "alpha", form="onnx")
 
 
 def test_recipe_origin_and_losses_are_the_manifests():
@@ -288,7 +288,7 @@ def test_card_says_where_the_adapter_was_decoded_unmerged(tmp_path):
     other.write_index(index)
     assert (
         "the 4-bit base with the adapter beside it"
-        in cards.build(other, "alpha")["README.md"].decode()
+        in study_cards.build(other, "alpha")["README.md"].decode()
     )
 
 
@@ -362,7 +362,7 @@ def test_setting_without_a_comparison_is_neither_good_nor_bad():
 
 def test_study_without_a_sweep_advises_greedy_for_want_of_anything_else(tmp_path):
     study = replace(STUDY, temperatures=(), beams=(), top_ks=())
-    text = cards.build(described(tmp_path, study=study), "alpha")["README.md"].decode()
+    text = study_cards.build(described(tmp_path, study=study), "alpha")["README.md"].decode()
     assert "no other setting was decoded, so nothing is known of others" in text
 
 
@@ -418,7 +418,7 @@ def test_names_of_strangers_are_shown_and_never_obeyed(tmp_path, form):
     changed = {"environment": environment, "base": base, "request": request}
     record.write_training("alpha", manifest | changed, losses)
     for text in (
-        cards.build(record, "alpha", form=form)["README.md"].decode(),
+        study_cards.build(record, "alpha", form=form)["README.md"].decode(),
         card.texts(
             Known(study=STUDY, model=model, data=data, manifest=changed, losses=LOSSES),
             None,
@@ -452,7 +452,7 @@ def test_report_writes_every_card_and_check_holds_it(tmp_path):
     for key in ("alpha", "beta"):
         folder = record.card(key)
         assert {path.name for path in folder.iterdir()} == {"README.md", "loss.png"}
-        assert (folder / "README.md").read_bytes() == cards.build(record, key)["README.md"]
+        assert (folder / "README.md").read_bytes() == study_cards.build(record, key)["README.md"]
     page = record.card("beta") / "README.md"
     page.write_text(page.read_text().replace("15.50", "95.50"))
     assert report.check(record) == ["cards/beta/README.md"]
@@ -471,7 +471,9 @@ def test_verify_knows_the_cards(tmp_path):
 
 
 def test_same_record_gives_the_same_card(record, texts):
-    assert cards.build(Record(record.folder), "alpha")["README.md"].decode() == texts["adapter"]
+    assert (
+        study_cards.build(Record(record.folder), "alpha")["README.md"].decode() == texts["adapter"]
+    )
 
 
 def test_older_record_without_licences_is_read_and_its_card_says_unknown(tmp_path):
@@ -480,5 +482,5 @@ def test_older_record_without_licences_is_read_and_its_card_says_unknown(tmp_pat
     for spec in (*index["spec"]["models"], index["spec"]["data"]):
         del spec["license"]
     record.write_index(index)
-    assert front(cards.build(record, "alpha")["README.md"].decode())["license"] == "unknown"
+    assert front(study_cards.build(record, "alpha")["README.md"].decode())["license"] == "unknown"
     record.add_runs("alpha", index["runs"]["alpha"], spec=as_dict(STUDY))  # still this study

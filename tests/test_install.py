@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from alpaca_lab import audit, install, lock
+from alpaca_lab import install
+from alpaca_lab.requirements import audit, lock
 
 TEXT = """
 torch==2.13.0        # [keep] tensors
@@ -205,7 +206,7 @@ def test_no_pinned_package_has_a_known_vulnerability():
     tool = tool if tool.is_file() else install.ROOT / ".venv/tools/bin/pip-audit"
     if not tool.is_file():
         pytest.skip("pip-audit is not installed; run `make audit` once")
-    command = [sys.executable, "-m", "alpaca_lab.audit", str(tool)]
+    command = [sys.executable, "-m", "alpaca_lab.requirements.audit", str(tool)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=install.ROOT)
     if done.returncode == audit.NOT_ASKED:
         pytest.skip(done.stdout.strip())

@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies
 import human_records
 import test_judge
 import test_report
-from alpaca_lab import cards, data, report
+from alpaca_lab import data, report
 from alpaca_lab.characters import visible
 from alpaca_lab.config import ROOT, TINY, DataSpec, ModelSpec, SettingError, StudySpec
 from alpaca_lab.datasheet import report as datasheet
@@ -26,6 +26,7 @@ from alpaca_lab.files import RecordError, read_json, write_json
 from alpaca_lab.human import draw, ratings, sheet
 from alpaca_lab.human.session import Session
 from alpaca_lab.judge import stage
+from alpaca_lab.model_card import study_cards
 from alpaca_lab.model_card.known import FORMS
 from alpaca_lab.scoring import score_file
 from alpaca_lab.spreadsheet import guard, unguard
@@ -154,7 +155,7 @@ def test_model_card_loads_its_own_figure_alone_and_its_metadata_obey_no_text(rec
     facts = {"request": request, "environment": environment, "base": {"source": HOSTILE}}
     foreign.write_training("alpha", manifest | facts, losses)
     for form in FORMS:
-        text = cards.build(foreign, "alpha", form=form)["README.md"].decode()
+        text = study_cards.build(foreign, "alpha", form=form)["README.md"].decode()
         loaded = ModelCard(text)
         assert str(loaded) == text and obeyed(text) == []
         # A viewer that knows no metadata reads them as Markdown too.

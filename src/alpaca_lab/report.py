@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from . import cards, table_files
+from . import table_files
 from .config import ROOT, study_from_dict
 from .files import damaged, write_atomically, write_sums
+from .model_card import study_cards
 from .pages import figures, human_figures, latex, markdown, readme, study_pages, webpage
 from .pages.page import Page
 from .store import RESULTS, Record
@@ -57,7 +58,7 @@ def build(record: Record) -> None:
         "human_metrics": human_figures.metrics(frames["human_metrics"]),
         "loss": _loss(record, titles),
     }
-    of_cards = _cards(record, evidence, frames) | cards.figures(record, evidence.spec)
+    of_cards = _cards(record, evidence, frames) | study_cards.figures(record, evidence.spec)
     document = _document(record, pages, drawn)
     with record.working("writing", "tables"):
         written = _write(record, texts, pages)
@@ -191,7 +192,7 @@ def update_readme(path: Path = ROOT / "README.md", *, results: Path = RESULTS) -
 def _cards(
     record: Record, evidence: Evidence, frames: Mapping[str, pd.DataFrame]
 ) -> dict[Path, str]:
-    return cards.texts(record, evidence, main=frames["main"], contrasts=frames["contrasts"])
+    return study_cards.texts(record, evidence, main=frames["main"], contrasts=frames["contrasts"])
 
 
 def _holds(path: Path, content: str) -> bool:

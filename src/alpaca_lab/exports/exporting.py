@@ -5,9 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from .. import cards, hardware
+from .. import hardware
 from ..config import require
 from ..files import write_atomically, write_json
+from ..model_card import study_cards
 from ..progress import Bar
 from ..store import OUTPUTS, Record
 from . import about, adapter, gguf, llama_cpp, merged, publish
@@ -87,7 +88,7 @@ def export(spec: ExportSpec, *, record: Record) -> str:
         write = partial(write, llama_cpp=llama_cpp.find(spec.llama_cpp))
     folder = spec.folder or OUTPUTS / "export" / source.study.name / spec.model / spec.form
     what = f"{spec.model} as {spec.form}"
-    card = cards.build(record, spec.model, form=spec.form)
+    card = study_cards.build(record, spec.model, form=spec.form)
     hardware.claim_device(source.study.gpu_gib)
     with (
         staged(folder, gib=module.gib(source), what=what) as part,

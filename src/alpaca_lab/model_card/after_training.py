@@ -24,7 +24,7 @@ def after_training(
     """Write the card of a new adapter in place of the empty template that PEFT puts there.
 
     Its sha256 goes into the finetune's manifest, so it is written before that and never again; the
-    card with the scores is `cards.build`'s.
+    card with the scores is `study_cards.build`'s.
 
     Args:
         folder: The adapter's.

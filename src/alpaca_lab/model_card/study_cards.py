@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from .config import StudySpec, require, study_from_dict
-from .model_card import card
-from .model_card.known import FORMS, Form, Known, Scores
-from .pages import render
-from .pages.provenance import Provenance
-from .store import CONTROL, Record
-from .sweep import BASE, GREEDY, cells
-from .table_files import from_csv, to_csv
-from .tables import scores, trends
-from .tables.evidence import CONTROLS, Evidence, load
+from ..config import StudySpec, require, study_from_dict
+from ..pages import render
+from ..pages.provenance import Provenance
+from ..store import CONTROL, Record
+from ..sweep import BASE, GREEDY, cells
+from ..table_files import from_csv, to_csv
+from ..tables import scores, trends
+from ..tables.evidence import CONTROLS, Evidence, load
+from . import card
+from .known import FORMS, Form, Known, Scores
 
 
 def build(record: Record, model_key: str, *, form: Form = "adapter") -> dict[str, bytes]:

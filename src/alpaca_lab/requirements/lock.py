@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from .install import LOCK, ROOT, select
+from ..install import LOCK, ROOT, select
 
 OF_CUDA = (
     "cuda-bindings",

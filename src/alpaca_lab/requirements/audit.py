@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .install import LOCK, ROOT, select
+from ..install import LOCK, ROOT, select
 
 CONTROL = "jinja2==2.4.1"
 """A release with vulnerabilities that are long known: a database that names none is not asked."""
