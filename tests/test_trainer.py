@@ -113,7 +113,7 @@ def test_killed_run_ends_like_an_unbroken_one(one_model, unbroken, train, monkey
 ALONE = """
 import sys
 from pathlib import Path
-from alpaca_lab import finetune
+from alpaca_lab.finetuning import finetune
 from alpaca_lab.config import study_from_dict
 from alpaca_lab.files import read_json
 from alpaca_lab.store import Record
@@ -264,7 +264,7 @@ def test_checkpoints_are_kept_by_number_and_by_size(one_model, kept, gib, expect
 
 def make_checkpoint(folder, step, *, best):
     from alpaca_lab.files import write_sums
-    from alpaca_lab.finetuning.recipe import STATE
+    from alpaca_lab.finetuning.history import STATE
 
     place = folder / "checkpoints" / f"checkpoint-{step}"
     place.mkdir(parents=True)
@@ -284,7 +284,7 @@ def checkpoints(tmp_path):
 
 
 def test_finetune_goes_on_from_the_newest_checkpoint(checkpoints, tmp_path):
-    from alpaca_lab.finetuning.recipe import last_checkpoint
+    from alpaca_lab.finetuning.history import last_checkpoint
 
     assert last_checkpoint(tmp_path) == str(checkpoints[3])
     assert last_checkpoint(tmp_path / "none") is None
@@ -294,7 +294,7 @@ def test_finetune_goes_on_from_the_newest_checkpoint(checkpoints, tmp_path):
 def test_damaged_checkpoint_is_said_deleted_and_not_gone_on_from(
     checkpoints, tmp_path, capsys, name
 ):
-    from alpaca_lab.finetuning.recipe import last_checkpoint
+    from alpaca_lab.finetuning.history import last_checkpoint
 
     path = checkpoints[3] / name
     path.write_bytes(path.read_bytes()[:-1] + b"!")
@@ -304,7 +304,7 @@ def test_damaged_checkpoint_is_said_deleted_and_not_gone_on_from(
 
 
 def test_checkpoint_that_a_kill_cut_short_goes_without_a_word(checkpoints, tmp_path, capsys):
-    from alpaca_lab.finetuning.recipe import last_checkpoint
+    from alpaca_lab.finetuning.history import last_checkpoint
 
     (checkpoints[3] / "SHA256SUMS").unlink()
     assert last_checkpoint(tmp_path) == str(checkpoints[2])
@@ -313,7 +313,7 @@ def test_checkpoint_that_a_kill_cut_short_goes_without_a_word(checkpoints, tmp_p
 
 def test_checkpoint_whose_best_one_is_damaged_is_not_gone_on_from(checkpoints, tmp_path):
     """It would end with weights that are lost; the one before knows of none."""
-    from alpaca_lab.finetuning.recipe import last_checkpoint
+    from alpaca_lab.finetuning.history import last_checkpoint
 
     (checkpoints[2] / "adapter_model.safetensors").write_bytes(b"")
     assert last_checkpoint(tmp_path) == str(checkpoints[1])

@@ -94,8 +94,8 @@ LOAD = (
 )
 FEW = LOAD.replace("None)", "None, test_share=.3, validation_share=.2)")
 """Of a few rows, so that each split gets one."""
-SCORE = "from alpaca_lab import answers_file; answers_file.read(path)"
-TEXT = "from alpaca_lab import metrics; text = path.read_text()\n"
+SCORE = "from alpaca_lab.scoring import answers_file; answers_file.read(path)"
+TEXT = "from alpaca_lab.metrics import text_scores; text = path.read_text()\n"
 
 
 def _cases(rows: int, share: float) -> Iterator[Case]:
@@ -149,7 +149,7 @@ def _cases(rows: int, share: float) -> Iterator[Case]:
         yield Case(
             fault=fault, name="text", times=max(len(text.split()), text.count("a")),
             write=lambda path, text=text: path.write_text(text), most_seconds=240,
-            code=TEXT + "found = metrics.text_scores(text, reference=text)\n"
+            code=TEXT + "found = text_scores.text_scores(text, reference=text)\n"
             "assert found['rougeL'] == 100 and found['chrf'] > 99.99",
         )  # fmt: skip
     yield Case(
