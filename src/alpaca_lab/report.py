@@ -22,7 +22,7 @@ from .pages import figures, human_figures, latex, markdown, readme, study_pages,
 from .pages.page import Page
 from .store import RESULTS, Record
 from .sweep import AXES, BASE, GREEDY
-from .table_files import SECONDARY, from_csv
+from .table_files import SECONDARY, frames_of, from_csv
 from .tables import table_texts
 from .tables.evidence import Evidence, load
 
@@ -48,8 +48,8 @@ def build(record: Record) -> None:
     evidence = load(record)
     titles = study_pages.titles_of(evidence.spec)
     texts = table_texts.all_texts(record, evidence)
-    pages = study_pages.all_pages(texts, evidence)
-    frames = {name: from_csv(text) for name, text in texts.items()}
+    frames = frames_of(texts)
+    pages = study_pages.all_pages(frames, evidence)
     drawn = {axis: figures.axis(frames[axis], titles=titles) for axis in AXES} | {
         "main": figures.main(frames["main"], titles=titles),
         "contrasts": figures.contrasts(frames["contrasts"], titles=titles),
@@ -82,7 +82,7 @@ def build_training(record: Record) -> None:
     spec = study_from_dict(record.index()["spec"])
     titles = study_pages.titles_of(spec)
     texts = table_texts.training_texts(record, spec)
-    _write(record, texts, study_pages.training_pages(texts, titles))
+    _write(record, texts, study_pages.training_pages(frames_of(texts), titles))
     write_atomically(record.figure("loss"), _loss(record, titles))
 
 
@@ -102,8 +102,8 @@ def check(record: Record) -> list[str]:
     """
     evidence = load(record)
     texts = table_texts.all_texts(record, evidence)
-    files = _files(texts, study_pages.all_pages(texts, evidence))
-    frames = {name: from_csv(texts[name]) for name in ("main", "contrasts")}
+    frames = frames_of(texts)
+    files = _files(texts, study_pages.all_pages(frames, evidence))
     of_cards = _cards(record, evidence, frames)
     changed = [path for path in of_cards if not _holds(path, of_cards[path])] + [
         path

@@ -1,7 +1,7 @@
 """The written tables: their names, their places in a record, and their CSV, written and read."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -57,6 +57,11 @@ def from_csv(text: str) -> pd.DataFrame:
         whole = numbers.notna().all() and not frame[name].str.contains(".", regex=False).any()
         frame[name] = numbers.astype("int64") if whole else numbers.astype("float64")
     return frame
+
+
+def frames_of(texts: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Return tables by their names, from the texts of their CSV."""
+    return {name: from_csv(text) for name, text in texts.items()}
 
 
 def path(record: Record, name: str, ending: str) -> Path:

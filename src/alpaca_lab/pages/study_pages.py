@@ -1,7 +1,7 @@
-"""The text of a study's tables, as its pages.
+"""A study's tables as its pages.
 
-A page is rendered from the text of its tables and nothing else, so that whoever has the CSV can
-check it.
+A page is rendered from its tables as their CSV says them and from nothing else, so that whoever has
+the CSV can check it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from ..config import StudySpec, study_from_dict
 from ..judge.record import Judged, shown
 from ..store import Record
 from ..sweep import AXES
-from ..table_files import SECONDARY, TABLES, TRAINING, from_csv
+from ..table_files import SECONDARY, TABLES, TRAINING, frames_of
 from ..tables.evidence import Evidence
 from ..tables.table_texts import judge_texts
 from . import (
@@ -28,9 +28,8 @@ from .page import Page
 from .provenance import Provenance
 
 
-def all_pages(texts: Mapping[str, str], evidence: Evidence) -> dict[str, Page]:
-    """Return every page in reading order, from the text of the tables."""
-    frames = {name: from_csv(text) for name, text in texts.items()}
+def all_pages(frames: Mapping[str, pd.DataFrame], evidence: Evidence) -> dict[str, Page]:
+    """Return every page in reading order, from the tables as read from their CSV."""
     titles = titles_of(evidence.spec)
     manifest = next(iter(evidence.runs.values())).manifest
     provenance = Provenance(
@@ -50,7 +49,7 @@ def all_pages(texts: Mapping[str, str], evidence: Evidence) -> dict[str, Page]:
         "human_pairs": render_human.pairs(frames["human_pairs"], titles),
         "human_metrics": render_human.metrics(frames["human_metrics"], titles),
         "human_agreement": render_human.agreement(frames["human_agreement"]),
-        **training_pages(texts, titles),
+        **training_pages(frames, titles),
     }
     if evidence.judged:
         pages["judge"] = _judge_page(frames, evidence.judged, titles)
@@ -61,15 +60,17 @@ def all_pages(texts: Mapping[str, str], evidence: Evidence) -> dict[str, Page]:
     return {name: pages[name] for name in TABLES if name in pages}
 
 
-def training_pages(texts: Mapping[str, str], titles: Mapping[str, str]) -> dict[str, Page]:
-    """Return the pages of the finetunes, from the text of their tables."""
+def training_pages(
+    frames: Mapping[str, pd.DataFrame], titles: Mapping[str, str]
+) -> dict[str, Page]:
+    """Return the pages of the finetunes, from their tables as read from their CSV."""
     renderers = (
         render_training.training,
         render_training.equal_treatment,
         render_training.training_cost,
     )
     return {
-        name: renderer(from_csv(texts[name]), titles)
+        name: renderer(frames[name], titles)
         for name, renderer in zip(TRAINING, renderers, strict=True)
     }
 
@@ -83,7 +84,7 @@ def judge_page(record: Record) -> Page | None:
     judged = shown(record)
     if judged is None:
         return None
-    frames = {name: from_csv(text) for name, text in judge_texts(judged, record).items()}
+    frames = frames_of(judge_texts(judged, record))
     return _judge_page(frames, judged, titles_of(study_from_dict(record.index()["spec"])))
 
 
