@@ -94,7 +94,7 @@ def _study_with(key: str, record: Record) -> StudySpec | None:
 
 def _of_study(study: StudySpec, key: str, *, record: Record, untuned: bool) -> Found:
     """Return a study's model as the study decodes it."""
-    spec = next(model for model in study.models if model.key == key)
+    spec = study.model(key)
     cell = record.index().get("runs", {}).get(key, {}).get(BASE if untuned else GREEDY)
     merged = cell is None or record.run(cell).request().get("weights") != "unmerged"
     found = Found(spec=spec, folder=None, merged=merged, study=study)

@@ -432,6 +432,18 @@ class StudySpec:
         require(1 not in self.beams, "leave 1 out of beams: it is greedy, which every axis has")
         require(0 not in self.top_ks, "leave 0 out of top_ks: it is temperature 1")
 
+    def model(self, key: str) -> ModelSpec:
+        """Return the model of that key.
+
+        Raises:
+            SettingError: If the study has none.
+        """
+        known = {model.key: model for model in self.models}
+        require(
+            key in known, f'study {self.name} has no model "{key}": choose from {", ".join(known)}'
+        )
+        return known[key]
+
 
 def as_dict(spec: Any) -> dict[str, Any]:
     """Return a spec as JSON-able values, paths below the repository written relative to it.

@@ -26,11 +26,10 @@ from .config import (
     TrainSpec,
     require,
 )
+from .rows.validation import FIELDS
 from .sweep import cells
 from .weights.blocks import targets_of
 
-PARTS = ("instruction", "input", "output")
-"""What a row is made of."""
 COLUMNS_EXAMPLE = "instruction=question, output=answer"
 
 HUB_DATASETS = {
@@ -320,7 +319,7 @@ def parse_columns(text: str, base: DataSpec) -> DataSpec:
     for item in filter(None, (item.strip() for item in text.split(","))):
         part, equals, column = (piece.strip() for piece in item.partition("="))
         require(
-            bool(equals) and part in PARTS,
+            bool(equals) and part in FIELDS,
             f"columns: {shown(item)} is not PART=COLUMN with instruction, input or output as PART, "
             f'such as "{COLUMNS_EXAMPLE}"',
         )

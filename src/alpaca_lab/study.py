@@ -61,8 +61,11 @@ def _known(record: Record) -> dict[str, Any]:
 
 def finetune_models(study: StudySpec, *, record: Record) -> None:
     """Finetune every model of the study that is not finetuned by this very recipe."""
+    rows = record.index()["data"]
     todo = [
-        model for model in study.models if not finetune.is_done(study, model.key, record=record)
+        model
+        for model in study.models
+        if not finetune.is_done(study, model.key, rows=rows, record=record)
     ]
     _run("finetune", todo, record=record)
 

@@ -24,14 +24,14 @@ from time import perf_counter
 from typing import Any
 
 from .. import environment, ranks
-from ..config import SettingError, StudySpec, as_dict
+from ..config import StudySpec, as_dict
 from ..progress import Bar, say
 from ..prompts import TEMPLATE_HASH
 from ..store import Record, Run
 from ..sweep import Cell, cells, untuned
 from .dealing import Asked, deal, jobs
 from .decoders import Decoder, ModelDecoder, OpenDecoder
-from .jobs import Finished
+from .jobs import Finished, ids_sha256
 from .pace import BAR, Pace
 
 
@@ -60,10 +60,7 @@ def generate(
             processes do not share a drive.
         RecordError: If the questions, the finetune or the index are missing.
     """
-    spec = next((model for model in study.models if model.key == model_key), None)
-    if spec is None:
-        known = ", ".join(model.key for model in study.models)
-        raise SettingError(f'study {study.name} has no model "{model_key}": choose from {known}')
+    spec = study.model(model_key)
     ranks.require_shared(record.folder)
     training, _ = record.training(model_key)
     folder = record.adapter(model_key)
@@ -284,7 +281,7 @@ def _line(finished: Finished, *, text: str) -> dict[str, Any]:
         "repeat": finished.job.repeat,
         "status": "ok" if text.strip() else "empty",
         "text": text,
-        "ids_sha256": _sha256(",".join(map(str, finished.ids)))[:16],
+        "ids_sha256": ids_sha256(finished.ids),
         "n_new_tokens": finished.n_new_tokens,
         "finish_reason": finished.finish_reason,
     }

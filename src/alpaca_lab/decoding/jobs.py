@@ -1,5 +1,6 @@
 """What is asked of the decode loops, and what they hand back."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -69,6 +70,11 @@ def finish(job: Job, ids: Sequence[int], *, eos_token_id: int) -> Finished:
     if ids[-1] == eos_token_id:
         return Finished(job=job, ids=tuple(ids[:-1]), n_new_tokens=len(ids), finish_reason="eos")
     return Finished(job=job, ids=tuple(ids), n_new_tokens=len(ids), finish_reason="length")
+
+
+def ids_sha256(ids: Sequence[int]) -> str:
+    """Return what an answer's line in answers.jsonl says of its tokens: 16 hex digits."""
+    return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()[:16]
 
 
 def name_of(job: Job) -> str:

@@ -1,11 +1,10 @@
 """Ten greedy answers, to tell whether an export is the model that it was made of."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..decoding import checks, slots
-from ..decoding.jobs import Finished, Job
+from ..decoding.jobs import Finished, Job, ids_sha256
 from ..endings import OneSentence
 from ..sweep import GREEDY
 from .source import Source
@@ -94,14 +93,9 @@ def agreeing(source: Source, answers: Answers) -> int | None:
     recorded = {row["id"]: row["ids_sha256"] for row in source.record.run(run_id).answers()}
     if not answers.keys() <= recorded.keys():
         return None
-    return sum(recorded[question] == _ids_sha256(one.ids) for question, one in answers.items())
+    return sum(recorded[question] == ids_sha256(one.ids) for question, one in answers.items())
 
 
 def _token(answer: Finished, place: int) -> str:
     found = tokens(answer)[place : place + 1]
     return "nothing more" if not found else "the end" if found[0] is None else f"token {found[0]}"
-
-
-def _ids_sha256(ids: Sequence[int]) -> str:
-    """Return what an answer's line in answers.jsonl says of its tokens."""
-    return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()[:16]

@@ -42,10 +42,7 @@ def open_source(record: Record, model_key: str) -> Source:
             damaged.
     """
     study = study_from_dict(record.index()["spec"])
-    spec = next((model for model in study.models if model.key == model_key), None)
-    if spec is None:
-        known = ", ".join(model.key for model in study.models)
-        raise SettingError(f'study {study.name} has no model "{model_key}": choose from {known}')
+    spec = study.model(model_key)
     training, _ = record.training(model_key)
     adapter = record.adapter(model_key)
     digest = training["adapter"]["sha256"]

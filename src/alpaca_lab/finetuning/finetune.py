@@ -7,7 +7,7 @@ what was adapted before, after and on disk, and leaves a record: the manifest co
 import hashlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,9 +50,9 @@ def finetune(study: StudySpec, model_key: str, *, record: Record) -> dict[str, A
         SettingError: If the base or the data cannot be had, the adapter is not whole, or the
             processes do not share a drive.
     """
-    spec = _spec_of(study, model_key)
+    spec = study.model(model_key)
     rows = ranks.in_turn(lambda: data.load(study.data))
-    request, folder = ranks.agree(lambda: _request(study, spec, rows=rows))
+    request, folder = ranks.agree(lambda: _request(study, spec, rows=rows.manifest()))
     ranks.require_shared(folder)
     with ExitStack() as locks:
         if ranks.is_main():
@@ -70,10 +70,16 @@ def finetune(study: StudySpec, model_key: str, *, record: Record) -> dict[str, A
         return ranks.agree(lambda: _enter(folder, model_key, record=record))
 
 
-def is_done(study: StudySpec, model_key: str, *, record: Record) -> bool:
-    """Return True when this very finetune is whole; its record is then written for the study."""
-    spec, rows = _spec_of(study, model_key), data.load(study.data)
-    folder = _request(study, spec, rows=rows)[1]
+def is_done(study: StudySpec, model_key: str, *, rows: Mapping[str, Any], record: Record) -> bool:
+    """Return True when this very finetune is whole; its record is then written for the study.
+
+    Args:
+        study: The study.
+        model_key: Which of its models.
+        rows: What the rows are, as `Dataset.manifest` has it: study.json does, once prepared.
+        record: The study's record.
+    """
+    _, folder = _request(study, study.model(model_key), rows=rows)
     if not _is_ready(folder, model_key, record=record):
         return False
     _enter(folder, model_key, record=record)
@@ -81,14 +87,13 @@ def is_done(study: StudySpec, model_key: str, *, record: Record) -> bool:
 
 
 def _request(
-    study: StudySpec, spec: ModelSpec, *, rows: data.Dataset
+    study: StudySpec, spec: ModelSpec, *, rows: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Path]:
     """Return everything that decides an adapter, and the folder which its fingerprint names."""
-    manifest = rows.manifest()
     request = {
         "base": checkpoints.identify(spec),
         "targets": list(spec.lora_targets),
-        "data": {name: manifest[name] for name in ("train", "validation")},
+        "data": {name: rows[name] for name in ("train", "validation")},
         "template": prompts.TEMPLATE_HASH,
         "lora": as_dict(study.lora),
         "train": as_dict(study.train),
@@ -103,14 +108,6 @@ def _enter(folder: Path, model_key: str, *, record: Record) -> dict[str, Any]:
     losses = pd.read_csv(folder / LOSS, dtype=whole)
     record.write_training(model_key, manifest, losses)
     return manifest
-
-
-def _spec_of(study: StudySpec, model_key: str) -> ModelSpec:
-    found = [model for model in study.models if model.key == model_key]
-    if not found:
-        keys = ", ".join(model.key for model in study.models)
-        raise SettingError(f'the study {study.name} has no model "{model_key}": choose from {keys}')
-    return found[0]
 
 
 def is_whole(folder: Path) -> bool:

@@ -40,9 +40,6 @@ def build(record: Record, model_key: str, *, form: Form = "adapter") -> dict[str
     """
     index = record.index()
     spec = study_from_dict(index["spec"])
-    keys = ", ".join(model.key for model in spec.models)
-    known_key = model_key in keys.split(", ")
-    require(known_key, f'the study {spec.name} has no model "{model_key}": choose from {keys}')
     require(form in FORMS, f'no form "{form}" of a model: choose from {", ".join(FORMS)}')
     known = _known(record, spec, model_key)
     if not _is_scored(record, spec):
@@ -85,7 +82,7 @@ def figures(record: Record, spec: StudySpec) -> dict[Path, bytes]:
 
 
 def _known(record: Record, spec: StudySpec, key: str) -> Known:
-    [model] = [model for model in spec.models if model.key == key]
+    model = spec.model(key)
     manifest, losses = record.training(key)
     data = record.index().get("data") or {}
     return Known(study=spec, model=model, data=data, manifest=manifest, losses=losses)
