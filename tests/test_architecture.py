@@ -96,6 +96,7 @@ LAYERS = [
     {"model_card.study_cards"},
     {"report", "judge.command", "verification"},
     {"study", "executed", "exports"},
+    {"options"},
     {"__main__"},
 ]
 """Lowest first. A package named whole, such as stats, is one room: its modules share its layer."""

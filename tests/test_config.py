@@ -81,3 +81,11 @@ def test_models_of_the_full_study_are_pinned_to_commits():
     for model in PROFILES["full"].models:
         assert len(model.revision) == 40
         assert model.mirror is None or len(model.mirror_revision) == 40
+
+
+def test_model_that_a_study_lacks_is_refused_with_those_that_it_has():
+    study = PROFILES["smoke"]
+    assert study.model("tiny-phi") is MODELS["tiny-phi"]
+    refused = 'study smoke has no model "phi-2": choose from tiny-llama, tiny-mistral, tiny-phi'
+    with pytest.raises(SettingError, match=refused):
+        study.model("phi-2")

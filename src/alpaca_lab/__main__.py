@@ -6,21 +6,33 @@ record ends in one sentence on standard error and exit status 2.
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from . import preflight as checks
-from . import profiles, ranks, study
+from . import preflight as feasibility
+from . import ranks, study
 from .chat.command import chat
-from .config import SettingError, StudySpec, study_from_dict
+from .config import SettingError, study_from_dict
 from .endings import DEVICE_LOST, ending
 from .exports.command import export
-from .files import read_json
 from .human.command import rate
 from .judge.command import judge
+from .options import (
+    Changes,
+    Columns,
+    Data,
+    Models,
+    Name,
+    Only,
+    Profile,
+    Spec,
+    WorldSize,
+    models_of,
+    prepared,
+    study_of,
+)
 from .processes import heed_one_interrupt
 from .progress import PIPE_VARIABLE, Bar
 from .store import RESULTS, Record
@@ -35,73 +47,6 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 """The exit status that typer makes of a KeyboardInterrupt."""
-
-Profile = Annotated[str, typer.Option(help="smoke: tiny models on a CPU. full: a 24 GB GPU.")]
-Models = Annotated[
-    str,
-    typer.Option(
-        help="Models by name, comma-separated. NAME=FOLDER takes a local checkpoint, "
-        "NAME=owner/name@COMMIT one of the hub, also of models that have no name here."
-    ),
-]
-Data = Annotated[
-    str, typer.Option(help="A .json, .jsonl or .parquet file, or a hub dataset owner/name@COMMIT.")
-]
-Columns = Annotated[
-    str,
-    typer.Option(help='What the columns are called, as "instruction=question, output=answer".'),
-]
-Name = Annotated[str, typer.Option(help="Folder below results/; the profile's name if not given.")]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change one setting, e.g. --set train.epochs=1; repeatable."),
-]
-Spec = Annotated[
-    Path | None,
-    typer.Option(help="Take the prepared study from this study.json instead of a profile."),
-]
-Only = Annotated[str, typer.Option(help="Only this model of the study.")]
-WorldSize = Annotated[
-    int | None,
-    typer.Option(help="Refuse to begin unless accelerate launch started so many processes."),
-]
-
-
-def _study(
-    profile: str, models: str, data: str, columns: str, name: str, changes: list[str] | None
-) -> StudySpec:
-    pairs = [change.partition("=") for change in changes or []]
-    for field, equals, _ in pairs:
-        if not equals:
-            raise SettingError(f"--set {field}: expected FIELD=VALUE, such as train.epochs=1")
-    return profiles.configure(
-        profile,
-        models=models,
-        data=data,
-        columns=columns,
-        name=name,
-        changes={field: value for field, _, value in pairs},
-    )
-
-
-def _prepared(spec: Path | None, *choices) -> tuple[StudySpec, Record]:
-    """Return a study ready for its stages, and its folder."""
-    if spec is not None:
-        return study_from_dict(read_json(spec)["spec"]), Record(spec.resolve().parent)
-    chosen = _study(*choices)
-    record = Record.of(chosen.name)
-    ranks.once(lambda: study.prepare(chosen, record=record))
-    return chosen, record
-
-
-def _only(chosen: StudySpec, key: str) -> StudySpec:
-    if not key:
-        return chosen
-    models = tuple(model for model in chosen.models if model.key == key)
-    if not models:
-        keys = ", ".join(model.key for model in chosen.models)
-        raise SettingError(f'no model "{key}" in this study: choose from {keys}')
-    return replace(chosen, models=models)
 
 
 @app.callback()
@@ -121,8 +66,8 @@ def run(
     changes: Changes = None,
 ) -> None:
     """Run a whole study: finetune, decode, score, and write its tables and figures."""
-    chosen = _study(profile, models, data, columns, name, changes)
-    checks.require_feasible(chosen)
+    chosen = study_of(profile, models, data, columns, name, changes)
+    feasibility.require_feasible(chosen)
     record = Record.of(chosen.name)
     study.run(chosen, record=record)
     print(f"tables and figures: {record.folder}")
@@ -139,7 +84,7 @@ def execute(
     """Run a whole study by executing master_file.ipynb into its record: what `make run` does."""
     from . import executed
 
-    record = Record.of(_study(profile, models, data, columns, name, None).name)
+    record = Record.of(study_of(profile, models, data, columns, name, None).name)
     executed.execute(
         record,
         {"PROFILE": profile, "MODELS": models, "DATA": data, "COLUMNS": columns, "NAME": name},
@@ -159,7 +104,7 @@ def preflight(
     changes: Changes = None,
 ) -> None:
     """Say what this machine can run of a study, and why; exit status 1 if not all of it."""
-    table = checks.table(_study(profile, models, data, columns, name, changes))
+    table = feasibility.table(study_of(profile, models, data, columns, name, changes))
     print(table.to_string(index=False))
     raise typer.Exit(0 if table["can run"].eq("yes").all() else 1)
 
@@ -180,8 +125,8 @@ def finetune(
     ranks.join(world_size, gpu=True)
     from .finetuning import finetune as stage
 
-    chosen, record = _prepared(spec, profile, models, data, columns, name, changes)
-    for model in _only(chosen, only).models:
+    chosen, record = prepared(spec, profile, models, data, columns, name, changes)
+    for model in models_of(chosen, only):
         manifest = stage.finetune(chosen, model.key, record=record)
         if not ranks.is_main():
             continue
@@ -209,8 +154,8 @@ def generate(
     ranks.join(world_size, gpu=False)
     from .decoding import generate as stage
 
-    chosen, record = _prepared(spec, profile, models, data, columns, name, changes)
-    for model in _only(chosen, only).models:
+    chosen, record = prepared(spec, profile, models, data, columns, name, changes)
+    for model in models_of(chosen, only):
         stage.generate(chosen, model.key, record=record)
     ranks.leave()
 
@@ -252,7 +197,7 @@ def score(
     if file is None:
         from .scoring import score as stage
 
-        chosen, record = _prepared(spec, profile, models, data, columns, name, changes)
+        chosen, record = prepared(spec, profile, models, data, columns, name, changes)
         stage.score(chosen, record=record)
         return
     from .scoring import score_file
@@ -275,7 +220,7 @@ def data_(
     from . import data as rows
     from .datasheet import report as data_report
 
-    chosen = _study(profile, "", data, columns, name, changes)
+    chosen = study_of(profile, "", data, columns, name, changes)
     dataset = rows.load(chosen.data)
     folder = Record.of(chosen.name).folder / "data"
     data_report.write(dataset, folder)
