@@ -8,6 +8,25 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+RENDER = """async ([code, state]) => {
+  const { default: widget } = await import("data:text/javascript," + encodeURIComponent(code));
+  const heard = new Map();
+  window.sent = [];
+  window.model = {
+    get: (name) => state[name],
+    on: (change, act) => heard.set(change, act),
+    off: (change) => heard.delete(change),
+    send: (message) => window.sent.push(message),
+  };
+  window.answer = (changed) => {
+    Object.assign(state, changed);
+    for (const name of Object.keys(changed)) heard.get(`change:${name}`)?.();
+  };
+  window.listeners = () => heard.size;
+  window.remove = widget.render({ model: window.model, el: document.getElementById("el") });
+}"""
+"""Draws a widget from its code and its state. It stands in for Jupyter: a model that keeps what is
+sent, and answers when told to."""
 
 
 @contextmanager

@@ -22,6 +22,25 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """With several threads a matrix product may split its rows unevenly: a last bit differs."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def fabricated(tmp_path_factory):
+    """A made-up scored study with something to rate, for tests to borrow from."""
+    from human_records import fabricate
+
+    return fabricate(tmp_path_factory.mktemp("study") / "made-up")
+
+
 @pytest.fixture(scope="session")
 def small_study():
     """The smoke study cut down to what a test needs: few steps, few questions, few tokens."""

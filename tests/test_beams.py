@@ -10,17 +10,9 @@ from alpaca_lab.decoding.jobs import Job
 from random_models import ARCHITECTURES, EOS, OTHERS, PAD, random_model, random_prompts
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("one_thread")]
 
 LENGTHS = (9, 1, 33, 5, 17)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def jobs_for(prompts, *, num_beams, budget=24):

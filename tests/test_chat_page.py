@@ -6,31 +6,13 @@ import time
 import pytest
 
 from alpaca_lab.chat.widget import Chat
-from chromium import chromium
+from chromium import RENDER, chromium
 from lab_server import PATIENCE_S, lab_server
 
 pytestmark = pytest.mark.browser
 
 SIZE = {"width": 1100, "height": 900}
 PHONE = {"width": 390, "height": 844}
-RENDER = """async ([code, state]) => {
-  const { default: widget } = await import("data:text/javascript," + encodeURIComponent(code));
-  const heard = new Map();
-  window.sent = [];
-  window.model = {
-    get: (name) => state[name],
-    on: (change, act) => heard.set(change, act),
-    off: (change) => heard.delete(change),
-    send: (message) => window.sent.push(message),
-  };
-  window.answer = (changed) => {
-    Object.assign(state, changed);
-    for (const name of Object.keys(changed)) heard.get(`change:${name}`)?.();
-  };
-  window.listeners = () => heard.size;
-  window.remove = widget.render({ model: window.model, el: document.getElementById("el") });
-}"""
-"""Stands in for Jupyter: a model that keeps what is sent, and answers when told to."""
 NUMBERS = {"temperature": "", "top_k": "0", "num_beams": "1", "max_new_tokens": "256", "seed": "0"}
 ABOUT = {"title": "Tiny LLaMA, finetuned", "place": "cpu, float32", "note": "Each stands alone.",
          "defaults": NUMBERS}  # fmt: skip

@@ -18,7 +18,7 @@ from alpaca_lab.store import Record
 from random_models import ARCHITECTURES, EOS, fill_adapters, random_model, random_prompts
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("one_thread")]
 
 QUESTIONS = [
     {"id": f"q{n}", "cluster": f"q{n}", "instruction": text, "input": "", "reference": answer}
@@ -30,15 +30,6 @@ QUESTIONS = [
         ]
     )
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """With several threads a matrix product may split its rows unevenly: a last bit differs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def greedy_jobs():

@@ -28,20 +28,15 @@ SIDES = "base, num_beams=2, top_k=4"
 """Settings whose answers all differ from greedy's."""
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return fabricate(tmp_path_factory.mktemp("study") / "made-up")
+@pytest.fixture
+def record(fabricated, tmp_path):
+    return borrow(fabricated, tmp_path / "made-up")
 
 
 @pytest.fixture
-def record(whole, tmp_path):
-    return borrow(whole, tmp_path / "made-up")
-
-
-@pytest.fixture
-def damaged(whole, tmp_path):
+def damaged(fabricated, tmp_path):
     """A copy down to the runs, which a test may damage."""
-    return Record(shutil.copytree(whole.folder, tmp_path / "damaged"))
+    return Record(shutil.copytree(fabricated.folder, tmp_path / "damaged"))
 
 
 def what(plan, name):
@@ -71,23 +66,23 @@ def files(record, mode="acceptability"):
 
 
 @pytest.mark.parametrize("mode", RUBRICS)
-def test_same_seed_draws_the_same_plan_from_two_copies_of_a_study(whole, tmp_path, mode):
+def test_same_seed_draws_the_same_plan_from_two_copies_of_a_study(fabricated, tmp_path, mode):
     """So that what people rate in one can be merged into the other."""
-    copies = [borrow(whole, tmp_path / name) for name in ("one", "other")]
+    copies = [borrow(fabricated, tmp_path / name) for name in ("one", "other")]
     asked = {"mode": mode, "questions": 7, "raters": "anna, ben", "seed": 5}
     one, other = (draw.write(copy, **asked) for copy in copies)
     assert one == other
     assert files(copies[0], mode) == files(copies[1], mode)
 
 
-def test_names_of_items_depend_on_a_secret_that_all_answers_make(whole, tmp_path):
+def test_names_of_items_depend_on_a_secret_that_all_answers_make(fabricated, tmp_path):
     """One answer, not even a rated one, differs: the same plan under other names."""
 
     def texts(model, cell, question, repeat):
         changed = (model, cell, question, repeat) == (BETA, "top_k=4", 5, 1)
         return "Another." if changed else text_of(model, cell, question, repeat)
 
-    one = draw.write(borrow(whole, tmp_path / "one"), raters="anna, ben")
+    one = draw.write(borrow(fabricated, tmp_path / "one"), raters="anna, ben")
     other = draw.write(fabricate(tmp_path / "other", text_of=texts), raters="anna, ben")
     assert orders(one) == orders(other)
     assert not set(one.items) & set(other.items)
@@ -392,11 +387,11 @@ def test_other_wording_is_refused_once_someone_rated(record, monkeypatch):
         ({"questions": -3}, "questions: need at least 1, got -3"),
     ],
 )  # fmt: skip
-def test_wrong_choice_is_one_sentence_and_writes_nothing(whole, asked, message):
+def test_wrong_choice_is_one_sentence_and_writes_nothing(fabricated, asked, message):
     with pytest.raises(SettingError) as caught:
-        draw.write(whole, **{"raters": "anna"} | asked)
+        draw.write(fabricated, **{"raters": "anna"} | asked)
     assert message in str(caught.value) and "\n" not in str(caught.value)
-    assert not (whole.folder / "human").exists()
+    assert not (fabricated.folder / "human").exists()
 
 
 def test_pairs_that_never_differ_are_nothing_to_rate(tmp_path):

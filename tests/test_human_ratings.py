@@ -10,24 +10,17 @@ from alpaca_lab.files import RecordError
 from alpaca_lab.human import draw, progress, ratings
 from alpaca_lab.human import plan as plans
 from alpaca_lab.human.ratings import RATED, SKIPPED, UNDONE, Entry
-from human_records import borrow, fabricate
+from human_records import borrow, planned
 
 MODE = "acceptability"
 HEADER = "time,rater,item,action,score,seconds,reason\n"
 TIME = "2026-01-02T03:04:05+00:00"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return fabricate(tmp_path_factory.mktemp("study") / "made-up")
-
-
 @pytest.fixture
-def record(whole, tmp_path):
+def record(fabricated, tmp_path):
     """A plan in which anna and ben rate the same twelve answers."""
-    record = borrow(whole, tmp_path / "made-up")
-    draw.write(record, settings="reference", raters="anna, ben", overlap=1.0)
-    return record
+    return planned(fabricated, tmp_path / "made-up")
 
 
 @pytest.fixture
@@ -285,8 +278,8 @@ def test_nobody_can_undo_anothers_rating(record, plan, items):
         ratings.append(record, plan, [undone(items[0], rater="ben")])
 
 
-def test_item_of_another_rater_is_refused(whole, tmp_path):
-    record = borrow(whole, tmp_path / "apart")
+def test_item_of_another_rater_is_refused(fabricated, tmp_path):
+    record = borrow(fabricated, tmp_path / "apart")
     plan = draw.write(record, settings="reference", raters="anna, ben", overlap=0.0)
     with pytest.raises(RecordError, match="ben was not asked about item"):
         ratings.append(record, plan, [rated(plan.order["anna"][0], rater="ben")])
@@ -416,9 +409,9 @@ def together(target, arguments):
 
 
 @pytest.fixture
-def large(whole, tmp_path):
+def large(fabricated, tmp_path):
     """A plan of 120 items for one rater."""
-    record = borrow(whole, tmp_path / "large")
+    record = borrow(fabricated, tmp_path / "large")
     draw.write(record, settings="greedy, base, temperature=1, num_beams=2, top_k=4", raters="anna")
     return record, plans.read(record, MODE).order["anna"]
 
@@ -455,9 +448,9 @@ def test_four_pages_of_the_same_items_rate_each_once(large):
 
 
 @pytest.fixture
-def copy(record, whole, tmp_path):
+def copy(record, fabricated, tmp_path):
     """The same plan in another copy of the study."""
-    other = borrow(whole, tmp_path / "copy")
+    other = borrow(fabricated, tmp_path / "copy")
     draw.write(other, settings="reference", raters="anna, ben", overlap=1.0)
     assert plans.read(other, MODE) == plans.read(record, MODE)
     return other

@@ -9,7 +9,7 @@ from alpaca_lab.files import RecordError
 from alpaca_lab.human import draw, ratings
 from alpaca_lab.human.rubric import RUBRICS, SKIPS
 from alpaca_lab.human.session import Session
-from human_records import borrow, fabricate, secrets_of, text_of
+from human_records import borrow, fabricate, planned, secrets_of, text_of
 
 EVERY_CELL = {
     "acceptability": "greedy, base, temperature=0.75, temperature=1, num_beams=2, top_k=4, "
@@ -18,17 +18,10 @@ EVERY_CELL = {
 }
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return fabricate(tmp_path_factory.mktemp("study") / "made-up")
-
-
 @pytest.fixture
-def record(whole, tmp_path):
+def record(fabricated, tmp_path):
     """Twelve answers that anna and ben both rate."""
-    record = borrow(whole, tmp_path / "made-up")
-    draw.write(record, settings="reference", raters="anna, ben", overlap=1.0)
-    return record
+    return planned(fabricated, tmp_path / "made-up")
 
 
 def rows(record, mode="acceptability"):
@@ -211,8 +204,8 @@ def test_log_damaged_meanwhile_is_told_and_not_added_to(record):
     assert file.read_bytes() == before
 
 
-def test_plan_that_grew_meanwhile_costs_no_rating(whole, tmp_path):
-    record = borrow(whole, tmp_path / "grows")
+def test_plan_that_grew_meanwhile_costs_no_rating(fabricated, tmp_path):
+    record = borrow(fabricated, tmp_path / "grows")
     asked = {"settings": "reference", "raters": "anna"}
     draw.write(record, questions=3, **asked)
     session = Session(record, "anna")
@@ -325,8 +318,8 @@ def test_time_left_is_never_below_a_minute_and_none_at_the_end(record):
 
 
 @pytest.mark.parametrize("mode", RUBRICS)
-def test_no_screen_of_a_whole_plan_gives_anything_away(whole, tmp_path, mode, monkeypatch):
-    record = borrow(whole, tmp_path / "blind")
+def test_no_screen_of_a_whole_plan_gives_anything_away(fabricated, tmp_path, mode, monkeypatch):
+    record = borrow(fabricated, tmp_path / "blind")
     draw.write(record, mode=mode, settings=EVERY_CELL[mode], raters="anna")
     session = Session(record, "anna", mode=mode)
     # In memory: a rating on the disk for each of the 160 would show nothing more.
@@ -400,8 +393,8 @@ def test_damaged_run_is_told_without_naming_it(tmp_path, mode):
     assert not [word for word in secrets_of(record) if word in str(caught.value)]
 
 
-def test_study_that_asks_other_questions_says_so(whole, tmp_path):
-    record = borrow(whole, tmp_path / "others")
+def test_study_that_asks_other_questions_says_so(fabricated, tmp_path):
+    record = borrow(fabricated, tmp_path / "others")
     draw.write(record, settings="reference", raters="anna")
     record.write_questions([])
     with pytest.raises(RecordError, match="no longer asks a question that the plan is about; move"):

@@ -16,7 +16,7 @@ from alpaca_lab.human.rubric import RUBRICS
 from alpaca_lab.human.session import Session
 from alpaca_lab.spreadsheet import unguard
 from alpaca_lab.store import Record
-from human_records import borrow, fabricate, secrets_of, text_of
+from human_records import borrow, fabricate, planned, secrets_of, text_of
 
 MODE = "acceptability"
 COLUMNS = ["rater", "item", "instruction", "input", "answer", "level", "reason"]
@@ -26,17 +26,10 @@ EVERY_CELL = {
 }
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return fabricate(tmp_path_factory.mktemp("study") / "made-up")
-
-
 @pytest.fixture
-def record(whole, tmp_path):
+def record(fabricated, tmp_path):
     """Twelve answers that anna and ben both rate."""
-    record = borrow(whole, tmp_path / "made-up")
-    draw.write(record, settings="reference", raters="anna, ben", overlap=1.0)
-    return record
+    return planned(fabricated, tmp_path / "made-up")
 
 
 @pytest.fixture
@@ -87,8 +80,8 @@ def scores(record, mode=MODE):
 
 
 @pytest.mark.parametrize("mode", RUBRICS)
-def test_sheet_gives_nothing_away(whole, tmp_path, mode):
-    record = borrow(whole, tmp_path / "blind")
+def test_sheet_gives_nothing_away(fabricated, tmp_path, mode):
+    record = borrow(fabricated, tmp_path / "blind")
     plan = draw.write(record, mode=mode, settings=EVERY_CELL[mode], raters="anna")
     file = tmp_path / "sheet.csv"
     assert sheet.export(record, mode, "anna", file) == len(plan.items)
@@ -104,8 +97,8 @@ def test_sheet_gives_nothing_away(whole, tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", RUBRICS)
-def test_sheet_shows_what_the_page_shows(whole, tmp_path, mode):
-    record = borrow(whole, tmp_path / "same")
+def test_sheet_shows_what_the_page_shows(fabricated, tmp_path, mode):
+    record = borrow(fabricated, tmp_path / "same")
     draw.write(record, mode=mode, settings="base", questions=6, raters="anna")
     file = tmp_path / "sheet.csv"
     sheet.export(record, mode, "anna", file)
@@ -197,8 +190,8 @@ def test_no_cell_is_a_formula(tmp_path):
     assert len(seen) == len(FORMULAS)
 
 
-def test_question_is_no_formula_either(whole, tmp_path):
-    record = borrow(whole, tmp_path / "made-up")
+def test_question_is_no_formula_either(fabricated, tmp_path):
+    record = borrow(fabricated, tmp_path / "made-up")
     changes = {"instruction": "=1+1", "input": "@A1"}
     record.write_questions([row | changes for row in record.questions()])
     draw.write(record, settings="reference", raters="anna")
@@ -234,8 +227,8 @@ def test_filled_sheet_comes_back_whatever_spreadsheet_saved_it(record, file, way
     assert {row.seconds for row in ratings.read(record, MODE)} == {None}
 
 
-def test_pairs_come_back_by_their_place_from_the_left(whole, tmp_path):
-    record = borrow(whole, tmp_path / "pairs")
+def test_pairs_come_back_by_their_place_from_the_left(fabricated, tmp_path):
+    record = borrow(fabricated, tmp_path / "pairs")
     plan = draw.write(record, mode="pairwise", raters="anna")
     path = tmp_path / "pairs.csv"
     sheet.export(record, "pairwise", "anna", path)
@@ -302,8 +295,8 @@ def test_row_that_was_not_asked_for_is_refused_and_nothing_is_written(
     assert not ratings.path(record, MODE).exists()
 
 
-def test_row_of_another_raters_item_is_refused(whole, tmp_path):
-    record = borrow(whole, tmp_path / "apart")
+def test_row_of_another_raters_item_is_refused(fabricated, tmp_path):
+    record = borrow(fabricated, tmp_path / "apart")
     draw.write(record, settings="reference", raters="anna, ben", overlap=0.0)
     path = tmp_path / "anna.csv"
     sheet.export(record, MODE, "anna", path)
@@ -484,8 +477,8 @@ def test_pairs_are_rated_from_a_shell(lab, record, tmp_path):
     assert not ratings.path(record, MODE).exists()
 
 
-def test_log_of_another_copy_is_merged(lab, whole, record, tmp_path):
-    other = borrow(whole, tmp_path / "copy")
+def test_log_of_another_copy_is_merged(lab, fabricated, record, tmp_path):
+    other = borrow(fabricated, tmp_path / "copy")
     draw.write(other, settings="reference", raters="anna, ben", overlap=1.0)
     for rater, level in (("anna", 1), ("ben", 5)):
         session = Session(other, rater)

@@ -4,30 +4,11 @@ import pytest
 
 from alpaca_lab.human.rubric import RUBRICS, SKIPS
 from alpaca_lab.human.widget import Rater
-from chromium import chromium
+from chromium import RENDER, chromium
 
 pytestmark = pytest.mark.browser
 
 SIZE = {"width": 1100, "height": 800}
-RENDER = """async ([code, screen]) => {
-  const { default: widget } = await import("data:text/javascript," + encodeURIComponent(code));
-  const state = { screen, problem: "", turn: 0 };
-  const heard = new Map();
-  window.sent = [];
-  window.model = {
-    get: (name) => state[name],
-    on: (change, act) => heard.set(change, act),
-    off: (change) => heard.delete(change),
-    send: (message) => window.sent.push(message),
-  };
-  window.answer = (changed) => {
-    Object.assign(state, changed);
-    for (const name of Object.keys(changed)) heard.get(`change:${name}`)?.();
-  };
-  window.listeners = () => heard.size;
-  window.remove = widget.render({ model: window.model, el: document.getElementById("el") });
-}"""
-"""Stands in for Jupyter: a model that keeps what is sent, and answers when told to."""
 ELEMENTS = "node => [...node.querySelectorAll('*')].map((each) => each.tagName.toLowerCase())"
 
 
@@ -51,6 +32,10 @@ def screen(mode="acceptability", *, item="item1", rated=12, answers=("An answer.
     } | changes
 
 
+def state_of(screen):
+    return {"screen": screen, "problem": "", "turn": 0}
+
+
 @pytest.fixture(scope="module")
 def browser():
     with chromium() as browser:
@@ -70,7 +55,7 @@ def show(tab):
         tab.set_viewport_size(SIZE)
         tab.goto("about:blank")
         tab.set_content(f"<style>{Rater._css}</style><div id=el></div>")
-        tab.evaluate(RENDER, [str(Rater._esm), shown or screen(**changes)])
+        tab.evaluate(RENDER, [str(Rater._esm), state_of(shown or screen(**changes))])
         tab.focus(".alpaca-rater")
         return tab
 
@@ -86,7 +71,7 @@ def test_only_visible_time_counts(browser):
     page.clock.install(time=0)
     page.set_content("<div id=el></div>")
     page.clock.pause_at(1000)
-    page.evaluate(RENDER, [str(Rater._esm), screen()])
+    page.evaluate(RENDER, [str(Rater._esm), state_of(screen())])
     page.focus(".alpaca-rater")
     hide = """(hidden) => {
       Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
@@ -110,7 +95,7 @@ def test_a_kernel_that_does_not_answer_is_told_and_an_answer_takes_it_back(brows
     page = browser.new_page()
     page.clock.install(time=0)
     page.set_content("<div id=el></div>")
-    page.evaluate(RENDER, [str(Rater._esm), screen()])
+    page.evaluate(RENDER, [str(Rater._esm), state_of(screen())])
     page.focus(".alpaca-rater")
     page.keyboard.press("3")
     page.clock.run_for(4_000)

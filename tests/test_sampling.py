@@ -8,19 +8,11 @@ from scipy import stats
 from alpaca_lab.engine.sampling import UNDEFINED, _mix, _word, gumbel_noise, next_tokens, row_key
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("one_thread")]
 
 VOCABULARY = 24
 DRAWS = 100_000
 SETTINGS = [(0.25, 0), (0.5, 0), (1.0, 0), (1.0, 2), (1.0, 4), (1.0, 16), (0.7, 5), (1.0, 999)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def draw(logits, *, temperature=1.0, top_k=0, greedy=False, keys=None, positions=None):

@@ -10,7 +10,7 @@ from alpaca_lab.decoding.slots import decode
 from random_models import ARCHITECTURES, EOS, OTHERS, PAD, random_model, random_prompts
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("one_thread")]
 
 LENGTHS = (1, 5, 9, 33, 60, 70, 2, 17)
 SETTINGS = {
@@ -19,15 +19,6 @@ SETTINGS = {
     "top 4": DecodeSetting(do_sample=True, top_k=4, max_new_tokens=30),
     "cold": DecodeSetting(do_sample=True, temperature=0.001, max_new_tokens=40),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """With several threads a matrix product may split its rows unevenly: a last bit differs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=ARCHITECTURES, scope="module")

@@ -1,4 +1,4 @@
-"""What is on disk of a judging: its folder, a `store.Run`, and its judgements read back.
+"""What is on disk of a judging: its folder, a `runs.Run`, and its judgements read back.
 
 request.json      who judges and what, written first; its fingerprint names the folder
 judgements.jsonl  one line per pair, appended as it is judged; no text of an answer in it

@@ -19,7 +19,7 @@ def score(file: Path, protocol: str, *, baseline: str, encoder: str, form: str) 
     """Return the scores of a file as text.
 
     Args:
-        file: Lines as `answers_file.read` or `original.read_file` take them.
+        file: Lines as `answers_file.read` or `protocol.read_file` take them.
         protocol: "canonical" or "original".
         baseline: Group that the others are compared with, canonical only; "" compares nothing.
         encoder: BERTScore's, a key of `profiles.ENCODERS` or "none"; "" takes the offline one. The
