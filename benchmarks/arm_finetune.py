@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import arm_options
 import pandas as pd
 from breakdown import beside, watch
 
@@ -181,11 +182,7 @@ def run(options: argparse.Namespace, *, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--key", required=True, help="model by name, such as phi-2")
-    parser.add_argument("--model", required=True, help="its checkpoint folder")
-    parser.add_argument("--data", required=True, help="JSONL of instruction, input, output")
-    parser.add_argument("--cap", type=float, default=24.0, help="GiB this process may take")
+    parser = arm_options.parser(__doc__)
     parser.add_argument("--steps", type=int, default=12, help="optimiser steps that are timed")
     parser.add_argument("--warm", type=int, default=12, help="steps before them")
     parser.add_argument(

@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+import arm_options
+
 from alpaca_lab import environment, fitting, hardware, models
 from alpaca_lab.config import DecodeSetting, LoraSpec, ModelSpec
 from alpaca_lab.decoding import beams, slots
@@ -222,13 +224,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--key", required=True, help="model by name, such as phi-2")
-    parser.add_argument("--model", required=True, help="its checkpoint folder")
-    parser.add_argument("--data", required=True, help="JSONL of instruction, input, output")
+    parser = arm_options.parser(__doc__)
     parser.add_argument("--questions", type=int, default=200, help="rows that are answered")
     parser.add_argument("--beam-questions", type=int, default=48, help="rows of the beam passes")
-    parser.add_argument("--cap", type=float, default=24.0, help="GiB this process may take")
     parser.add_argument("--slots", type=int, help="answers side by side; the study's number")
     options = parser.parse_args()
     print("RESULT", json.dumps(run(options)), flush=True)

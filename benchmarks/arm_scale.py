@@ -12,6 +12,7 @@ from tempfile import mkdtemp
 from time import perf_counter
 from typing import Any
 
+import arm_options
 import pandas as pd
 from arm_finetune import measure, train
 
@@ -65,11 +66,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--key", required=True, help="model by name, such as phi-2")
-    parser.add_argument("--model", required=True, help="its checkpoint folder")
-    parser.add_argument("--data", required=True, help="JSONL of instruction, input, output")
-    parser.add_argument("--cap", type=float, default=24.0, help="GiB each process may take")
+    parser = arm_options.parser(__doc__)
     parser.add_argument("--rows", type=int, default=128, help="rows of an optimiser step")
     parser.add_argument("--steps", type=int, default=12, help="optimiser steps that are timed")
     parser.add_argument("--warm", type=int, default=4, help="steps before them")

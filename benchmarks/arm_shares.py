@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import arm_options
 from arm_generate import LONGEST, NEVER, load, rows_of
 
 from alpaca_lab import environment, fitting, hardware
@@ -105,11 +106,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--key", required=True, help="model by name, such as phi-2")
-    parser.add_argument("--model", required=True, help="its checkpoint folder")
-    parser.add_argument("--data", required=True, help="JSONL of instruction, input, output")
-    parser.add_argument("--cap", type=float, default=24.0, help="GiB this process may take")
+    parser = arm_options.parser(__doc__)
     parser.add_argument("--shares", default="250,63,8", help="questions, comma-separated")
     options = parser.parse_args()
     print("RESULT", json.dumps(run(options)), flush=True)
