@@ -173,7 +173,7 @@ class Run:
         """Write one row of scores per answer."""
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".scores.") as folder:
             part = Path(folder) / SCORES
-            scores.to_parquet(part, index=False)
+            scores.to_parquet(part, index=False, compression="zstd")
             os.replace(part, self.folder / SCORES)
 
     def scores(self) -> pd.DataFrame:
