@@ -21,7 +21,7 @@ LAYERS = [
         "sampling",
         "hardware",
     },
-    {"architectures", "headers"},
+    {"architectures", "headers", "withheld"},
     {"ranks", "batches", "fitting", "packed", "columns", "locks", "runs", "lock", "audit"},
     {"engine", "blocks", "texts", "jobs", "hypotheses", "pages.page", "rows.ngrams"},
     {"prompts", "metrics", "environment", "sweep", "jsonl", "processes", "store", "slots", "trust"},
@@ -79,7 +79,7 @@ LAYERS = [
     {"report_pages", "score_file", "decoding_walkthrough"},
     {"cards"},
     {"report", "judge.command", "verification"},
-    {"study", "executed", "exports"},
+    {"study", "executed", "exports", "publication"},
     {"__main__"},
 ]
 """Lowest first. A package named whole, such as stats, is one room: its modules share its layer."""

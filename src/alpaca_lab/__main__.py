@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import preflight as checks
-from . import profiles, ranks, study
+from . import profiles, ranks, study, withheld
 from .chat.command import chat
 from .config import SettingError, StudySpec, study_from_dict
 from .endings import DEVICE_LOST, ending
@@ -23,6 +23,7 @@ from .human.command import rate
 from .judge.command import judge
 from .processes import heed_one_interrupt
 from .progress import PIPE_VARIABLE, Bar
+from .publication.command import publish
 from .store import RESULTS, Record
 
 app = typer.Typer(
@@ -87,7 +88,9 @@ def _study(
 def _prepared(spec: Path | None, *choices) -> tuple[StudySpec, Record]:
     """Return a study ready for its stages, and its folder."""
     if spec is not None:
-        return study_from_dict(read_json(spec)["spec"]), Record(spec.resolve().parent)
+        record = Record(spec.resolve().parent)
+        record.require_texts()
+        return study_from_dict(read_json(spec)["spec"]), record
     chosen = _study(*choices)
     record = Record.of(chosen.name)
     ranks.once(lambda: study.prepare(chosen, record=record))
@@ -140,6 +143,7 @@ def execute(
     from . import executed
 
     record = Record.of(_study(profile, models, data, columns, name, None).name)
+    record.require_texts()
     executed.execute(
         record,
         {"PROFILE": profile, "MODELS": models, "DATA": data, "COLUMNS": columns, "NAME": name},
@@ -276,8 +280,10 @@ def data_(
     from .datasheet import report as data_report
 
     chosen = _study(profile, "", data, columns, name, changes)
+    record = Record.of(chosen.name)
+    record.require_texts()  # the report would put rows beside the keys of a published record
     dataset = rows.load(chosen.data)
-    folder = Record.of(chosen.name).folder / "data"
+    folder = record.folder / "data"
     data_report.write(dataset, folder)
     print(data_report.describe(dataset))
     print(f"written to {folder}")
@@ -318,6 +324,7 @@ app.command()(rate)
 app.command()(judge)
 app.command()(chat)
 app.command()(export)
+app.command()(publish)
 
 
 @app.command()
@@ -366,12 +373,18 @@ def verify(
     """Compare every file of a study with its checksum; name each that is damaged, and its cure."""
     from . import verification
 
-    files, damages = verification.verify(Record.of(name))
+    record = Record.of(name)
+    files, damages = verification.verify(record)
     for damage in damages:
         print(f"damaged: {damage.path}; {damage.cure}", file=sys.stderr)
     if damages:
         raise typer.Exit(1)
     print(f"{files} files of {name} are as they were written")
+    changed = withheld.changes(record.folder)
+    if changed:
+        print(
+            f"published without its texts: {len(changed)} files of the study are in withheld.json"
+        )
 
 
 def main() -> None:
