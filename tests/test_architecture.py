@@ -19,7 +19,7 @@ LAYERS = [
         "engine.sampling",
         "hardware",
     },
-    {"weights.architectures", "weights.headers"},
+    {"weights.architectures", "weights.headers", "withheld"},
     {"ranks", "batches", "fitting", "packed", "engine.columns", "locks", "runs", "requirements"},
     {
         "engine",
@@ -95,7 +95,7 @@ LAYERS = [
     {"pages.study_pages", "scoring.score_file", "decoding_walkthrough"},
     {"model_card.study_cards"},
     {"report", "judge.command", "verification"},
-    {"study", "executed", "exports"},
+    {"study", "executed", "exports", "publication"},
     {"options"},
     {"__main__"},
 ]

@@ -13,12 +13,14 @@ import pandas as pd
 import pytest
 
 from alpaca_lab import progress, report, study
-from alpaca_lab.config import ROOT
+from alpaca_lab.config import ROOT, TINY
 from alpaca_lab.files import RecordError
 from alpaca_lab.processes import StageError
 from alpaca_lab.profiles import configure
+from alpaca_lab.publication.texts import contents
 from alpaca_lab.store import CONTROL, RESULTS, Record
 from alpaca_lab.sweep import BASE
+from alpaca_lab.verification import verify
 
 pytestmark = pytest.mark.model
 SMALL = {
@@ -77,6 +79,36 @@ def test_one_command_leaves_tables_figures_and_sealed_runs(unbroken):
 def test_tables_follow_from_the_rows(unbroken):
     done = subprocess.run(lab("report", "--name", unbroken.folder.name, "--check"), timeout=120)
     assert done.returncode == 0
+
+
+@pytest.mark.notebook
+def test_published_copy_holds_none_of_the_texts_and_shows_the_same_tables(unbroken, tmp_path):
+    from papermill import execute_notebook
+
+    name = f"test-{os.getpid()}-published"
+    done = subprocess.run(
+        lab("publish", "--name", unbroken.folder.name, "--to", str(RESULTS / name)), timeout=300
+    )
+    try:
+        assert done.returncode == 0
+        copy, rows = Record.of(name), (TINY / "rows.jsonl").read_text().splitlines()
+        assert verify(copy)[1] == [] and report.check(copy) == []
+        assert tables(copy) == tables(unbroken)
+        texts = {text for row in rows for text in json.loads(row).values()}
+        texts |= {row["text"] for _, _, run in unbroken.runs() for row in run.answers()}
+        paths = [path for path in copy.folder.rglob("*") if path.is_file()]
+        said = "\n".join("\n".join(contents(path)) for path in paths)
+        raw = b"".join(path.read_bytes() for path in paths)
+        long = {text for text in texts if len(text) > 20}
+        assert len(long) > 500
+        assert not [text for text in long if text in said or text.encode() in raw]
+        notebook = ROOT / "notebooks" / "05_results.ipynb"
+        execute_notebook(
+            notebook, tmp_path / "05.ipynb", {"NAME": name}, kernel_name="python3",
+            cwd=notebook.parent, progress_bar=False,
+        )  # fmt: skip
+    finally:
+        remove(name)
 
 
 @pytest.mark.notebook

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from . import preflight as feasibility
-from . import ranks, study
+from . import ranks, study, withheld
 from .chat.command import chat
 from .config import SettingError, study_from_dict
 from .endings import DEVICE_LOST, ending
@@ -35,6 +35,7 @@ from .options import (
 )
 from .processes import heed_one_interrupt
 from .progress import PIPE_VARIABLE, Bar
+from .publication.command import publish
 from .store import RESULTS, Record
 
 app = typer.Typer(
@@ -85,6 +86,7 @@ def execute(
     from . import executed
 
     record = Record.of(study_of(profile, models, data, columns, name, None).name)
+    record.require_texts()
     executed.execute(
         record,
         {"PROFILE": profile, "MODELS": models, "DATA": data, "COLUMNS": columns, "NAME": name},
@@ -221,8 +223,10 @@ def data_(
     from .datasheet import report as data_report
 
     chosen = study_of(profile, "", data, columns, name, changes)
+    record = Record.of(chosen.name)
+    record.require_texts()  # the report would put rows beside the keys of a published record
     dataset = rows.load(chosen.data)
-    folder = Record.of(chosen.name).folder / "data"
+    folder = record.folder / "data"
     data_report.write(dataset, folder)
     print(data_report.describe(dataset))
     print(f"written to {folder}")
@@ -264,6 +268,7 @@ app.command()(rate)
 app.command()(judge)
 app.command()(chat)
 app.command()(export)
+app.command()(publish)
 
 
 @app.command()
@@ -312,12 +317,18 @@ def verify(
     """Compare every file of a study with its checksum; name each that is damaged, and its cure."""
     from . import verification
 
-    files, damages = verification.verify(Record.of(name))
+    record = Record.of(name)
+    files, damages = verification.verify(record)
     for damage in damages:
         print(f"damaged: {damage.path}; {damage.cure}", file=sys.stderr)
     if damages:
         raise typer.Exit(1)
     print(f"{files} files of {name} are as they were written")
+    changed = withheld.changes(record.folder)
+    if changed:
+        print(
+            f"published without its texts: {len(changed)} files of the study are in withheld.json"
+        )
 
 
 def main() -> None:

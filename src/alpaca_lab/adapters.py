@@ -103,8 +103,11 @@ def _of_study(study: StudySpec, key: str, *, record: Record, untuned: bool) -> F
     study_name = record.folder.name
     manifest = record.folder / "training" / key / MANIFEST
     folder = record.adapter(key) if manifest.is_file() else None
+    is_there = folder is not None and (folder / ADAPTER).is_file()
+    if not is_there:
+        record.require_texts()  # a published record comes without adapters too
     require(
-        folder is not None and (folder / ADAPTER).is_file(),
+        is_there,
         f"{spec.title} is not finetuned in results/{study_name}: run master_file.ipynb first, or "
         f"in a shell `python -m alpaca_lab finetune --name {study_name} --only {key}`",
     )

@@ -68,13 +68,17 @@ def _sweep(path: Path, *, before: float) -> None:
                 left.unlink()
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON object and its checksum atomically. NaN is refused: an unknown is null."""
+def as_document(values: Mapping[str, Any]) -> bytes:
+    """Return an object as a JSON document with its checksum. NaN is refused: an unknown is null."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
     body = text.removesuffix("}").removesuffix("\n").encode()
     comma = "," if values else ""
-    end = f'{comma}\n  "crc32": "{zlib.crc32(body):08x}"\n}}\n'
-    write_atomically(path, body + end.encode())
+    return body + f'{comma}\n  "crc32": "{zlib.crc32(body):08x}"\n}}\n'.encode()
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON object and its checksum atomically, as `as_document` has it."""
+    write_atomically(path, as_document(values))
 
 
 def read_json(path: Path, *, cure: str = "delete it and run again") -> dict[str, Any]:

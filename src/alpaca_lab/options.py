@@ -62,7 +62,9 @@ def study_of(
 def prepared(spec: Path | None, *choices) -> tuple[StudySpec, Record]:
     """Return a study ready for its stages, and its folder."""
     if spec is not None:
-        return study_from_dict(read_json(spec)["spec"]), Record(spec.resolve().parent)
+        record = Record(spec.resolve().parent)
+        record.require_texts()
+        return study_from_dict(read_json(spec)["spec"]), record
     chosen = study_of(*choices)
     record = Record.of(chosen.name)
     ranks.once(lambda: study.prepare(chosen, record=record))

@@ -34,6 +34,10 @@ FIGURES = {"performance/cost": "cost", "training": "loss", "human_pairs": "human
     name: name for name in ("main", "contrasts", *AXES, "human_metrics")
 }
 """The figure that stands under a page."""
+NO_EXAMPLES = (
+    "This record was published without its texts: no question, no reference and no answer stands "
+    "here. withheld.json lists what was left out, with the sha256 of each file as it was."
+)
 
 
 def build(record: Record) -> None:
@@ -154,6 +158,9 @@ def examples(record: Record, n: int = 3) -> "HTML":
     Args:
         record: The study's record; its runs need not be scored.
         n: How many questions, >= 1.
+
+    Raises:
+        RecordError: If the record was published without its texts.
     """
     from IPython.display import HTML
 
@@ -230,17 +237,17 @@ def _document(record: Record, pages: Mapping[str, Page], drawn: Mapping[str, byt
             body += webpage.figure(drawn[FIGURES[name]], alt=f"Figure: {page.title}")
         sections.append(webpage.Section(name=name, title=page.title, body=body))
     title = "The first questions, not picked ones, and what each model answered"
-    body = _examples(record, 3)
+    body = f"<p>{webpage.escape(NO_EXAMPLES)}</p>" if record.is_published else _examples(record, 3)
     sections.append(webpage.Section(name="examples", title=title, body=body))
     return webpage.document(f"Alpaca Lab: {record.folder.name}", sections)
 
 
 def _examples(record: Record, n: int) -> str:
-    index = record.index()
+    questions, index = record.questions()[:n], record.index()
     answers = {}
     for model in study_from_dict(index["spec"]).models:
         for cell, label in ((BASE, "untuned"), (GREEDY, "finetuned")):
             run_id = index["runs"].get(model.key, {}).get(cell)
             rows = record.run(run_id).answers() if run_id else []
             answers[f"{model.title}, {label}"] = {row["id"]: row for row in rows}
-    return webpage.examples(record.questions()[:n], answers)
+    return webpage.examples(questions, answers)

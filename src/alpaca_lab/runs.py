@@ -27,6 +27,7 @@ from typing import Any
 
 import pandas as pd
 
+from . import withheld
 from .config import fingerprint
 from .files import (
     RecordError,
@@ -89,8 +90,15 @@ class Run:
             write_json(self.folder / REQUEST, request)
 
     def answers(self) -> list[dict[str, Any]]:
-        """Return the answers so far, in the order in which they were finished."""
-        return read_lines(self.folder / ANSWERS, cure=CURE)
+        """Return the answers so far, in the order in which they were finished.
+
+        Raises:
+            RecordError: If a line is damaged, or the record was published without its texts.
+        """
+        path = self.folder / ANSWERS
+        if not path.exists() and ANSWERS in withheld.left_out(self.folder):
+            raise RecordError(withheld.sentence(self.folder.parent.parent))
+        return read_lines(path, cure=CURE)
 
     def append(self, answer: Mapping[str, Any]) -> None:
         """Record one finished answer.
@@ -173,7 +181,7 @@ class Run:
         """Write one row of scores per answer."""
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".scores.") as folder:
             part = Path(folder) / SCORES
-            scores.to_parquet(part, index=False)
+            scores.to_parquet(part, index=False, compression="zstd")
             os.replace(part, self.folder / SCORES)
 
     def scores(self) -> pd.DataFrame:
@@ -204,12 +212,20 @@ class Run:
         return read_json(self.folder / MANIFEST, cure=CURE)
 
     def damaged(self) -> list[Path]:
-        """Return the files of a sealed run that were changed or lost since; or the manifest."""
+        """Return the files of a sealed run that were changed or lost since; or the manifest.
+
+        A file that a published record is without is not lost, where it is the one that was sealed.
+        """
         try:
             hashes = self.manifest()["sha256"]
         except RecordError:
             return [self.folder / MANIFEST]
-        return mismatched(self.folder, hashes)
+        left_out = withheld.left_out(self.folder)
+        return [
+            path
+            for path in mismatched(self.folder, hashes)
+            if path.exists() or left_out.get(path.name) != hashes[path.name]
+        ]
 
     def verify(self) -> None:
         """Compare every file with the manifest's sha256.

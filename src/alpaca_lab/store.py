@@ -5,6 +5,7 @@ questions.jsonl   the test questions
 runs/             one folder per run, see `runs`
 training/         one folder per finetune: its manifest and its losses
 data/, tables/, figures/, cards/, performance/, human/, judge/, original/, report.html
+withheld.json     only of a record that was published without its texts: which ones
 """
 
 import re
@@ -17,7 +18,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from . import locks, runs
+from . import locks, runs, withheld
 from .config import (
     ROOT,
     STUDY_NAME,
@@ -85,8 +86,32 @@ class Record:
         """Write the test questions: id, cluster, instruction, input, reference."""
         write_lines(self.folder / "questions.jsonl", rows)
 
+    @property
+    def is_published(self) -> bool:
+        """True when the record was published without its texts."""
+        return (self.folder / withheld.NAME).is_file()
+
+    def require_texts(self) -> None:
+        """Refuse what needs the texts of questions and answers, where they were withheld.
+
+        Raises:
+            RecordError: If the record was published without its texts.
+        """
+        if self.is_published:
+            raise RecordError(withheld.sentence(self.folder))
+
     def questions(self) -> list[dict[str, Any]]:
         """Return the test questions in their order.
+
+        Raises:
+            RecordError: If a line is damaged, there are not as many as study.json says, or the
+                record was published without its texts.
+        """
+        self.require_texts()
+        return self.question_lines()
+
+    def question_lines(self) -> list[dict[str, Any]]:
+        """Return the lines of questions.jsonl; in a published record, keys in place of texts.
 
         Raises:
             RecordError: If a line is damaged, or there are not as many as study.json says.

@@ -26,8 +26,10 @@ def prepare(study: StudySpec, *, record: Record) -> data.Dataset:
 
     Raises:
         SettingError: If the data cannot be had or a split comes out empty.
-        RecordError: If the record is of another study, which a process is at work on.
+        RecordError: If the record is of another study, which a process is at work on, or was
+            published without its texts.
     """
+    record.require_texts()
     rows = data.load(study.data)
     questions = [data.question(row) for row in rows.test[: study.questions]]
     index = {"spec": as_dict(study), "data": rows.manifest(), "questions": len(questions)}

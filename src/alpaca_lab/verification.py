@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files
+from . import files, withheld
 from .files import RecordError, read_json, read_lines
 from .finetuning import finetune
 from .human import plan as plans
@@ -39,17 +39,31 @@ def verify(record: Record) -> tuple[int, list[Damage]]:
     if not record.folder.is_dir():
         raise RecordError(f"no study in {record.folder}; run it first")
     checked = list(_all(record))
-    return len(checked), [Damage(path=path, cure=cure) for path, cure in checked if cure]
+    return len(checked), [
+        Damage(path=path, cure=_cure(record, path, cure)) for path, cure in checked if cure
+    ]
+
+
+def _cure(record: Record, path: Path, cure: str) -> str:
+    """Return what mends a file: a published record cannot be run again in its place."""
+    if record.is_published and path.is_relative_to(record.folder):
+        return withheld.RESTORE
+    return cure
 
 
 def _all(record: Record) -> Iterator[tuple[Path, str]]:
     """Yield each file, and what mends it where it is damaged, else ""."""
+    if record.is_published:
+        listed = _read(record.folder / withheld.NAME, read_json)
+        yield listed
+        if listed[1]:  # nothing else knows which files should be there
+            return
     index = _read(record.folder / "study.json", lambda _: record.index())
     yield index
     # How many questions there should be, the index knows, where it is whole.
     yield _read(
         record.folder / "questions.jsonl",
-        lambda path: read_lines(path, whole=True) if index[1] else record.questions(),
+        lambda path: read_lines(path, whole=True) if index[1] else record.question_lines(),
     )
     for folder in sorted(record.folder.glob("training/*/")):
         manifest = _read(folder / MANIFEST, read_json)

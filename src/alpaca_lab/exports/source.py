@@ -38,9 +38,10 @@ def open_source(record: Record, model_key: str) -> Source:
 
     Raises:
         SettingError: If the study has no such model, or its base is another one by now.
-        RecordError: If the study is not prepared, the model is not finetuned, or the adapter is
-            damaged.
+        RecordError: If the study is not prepared, the model is not finetuned, the adapter is
+            damaged, or the record was published without its texts.
     """
+    record.require_texts()
     study = study_from_dict(record.index()["spec"])
     spec = study.model(model_key)
     training, _ = record.training(model_key)

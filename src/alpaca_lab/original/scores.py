@@ -33,7 +33,11 @@ def repeat(study: StudySpec, *, record: Record) -> pd.DataFrame:
 
     Returns:
         As `score`.
+
+    Raises:
+        RecordError: If a model is not finetuned, or the record was published without its texts.
     """
+    record.require_texts()
     for encoder in (BERT_BASE, study.encoder):
         # Fetched now: a local checkpoint takes this process off the hub (checkpoints.locate).
         with suppress(SettingError), optional():
