@@ -100,21 +100,21 @@ def page(manifests: Sequence[Manifest]) -> str:
         )
         for one in manifests
     )
-    gpu = (made["environment"]["gpu"] or {}).get("name") or "a CPU"
+    passes = number(recipe["passes"], decimals=2)
+    times = "once" if recipe["passes"] == 1 else f"{passes} times"
+    gpu = (made["environment"]["gpu"] or {}).get("name")
     return "\n\n".join(
         [
             "# The bases of the small study",
-            escape(
-                "Three models of the study's architectures, trained from scratch by "
-                f"`benchmarks/small_study.py` on one {gpu}, each in minutes. They read the same "
-                f"{number(recipe['passes'], decimals=1)} passes over the same pieces of English "
-                "text in the same order, each with the tokenizer of the model that it is made "
-                "after. They know little and are not meant to be used: they are here so that the "
-                "whole path can be seen at work on real rows."
-            ).replace("\\`", "`"),
+            "Three models of the study's architectures, trained from scratch by "
+            f"`benchmarks/small_study.py` on {'one ' + escape(gpu) if gpu else 'a CPU'}, in "
+            f"minutes. They read the same pieces of English text in the same order, {times} each, "
+            "by the tokenizer of the model that each is made after. They know little and are not "
+            "meant to be used: they are here so that the whole path can be seen at work on real "
+            "rows.",
             grid(HEADER, cells, words=2).rstrip(),
             "![Loss of each base over the tokens that it read](loss.png)",
-            "\n".join(f"- {escape(line)}" for line in _notes(recipe, reading, more, made)),
+            "\n".join(f"- {line}" for line in _notes(recipe, reading, more, made)),
         ]
     ) + "\n"  # fmt: skip
 

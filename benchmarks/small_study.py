@@ -28,6 +28,7 @@ from alpaca_lab.hub.fetch import fetch
 from alpaca_lab.hub.repository import Repository
 from alpaca_lab.profiles import MODELS, configure
 from alpaca_lab.progress import say
+from alpaca_lab.publication.publishing import publish
 from alpaca_lab.store import OUTPUTS, RESULTS, Record
 
 WORK = OUTPUTS / "small"
@@ -39,8 +40,10 @@ CHANGES: dict[str, Any] = {
     "encoder": "all-MiniLM-L6-v2",
     "gpu_gib": 24.0,
 }
-"""What differs from the `full` profile. A sixth of Alpaca has few test questions at 2%; a base that
-read so little needs more steps, and larger ones; this encoder needs no hub."""
+"""What differs from the `full` profile. A sixth of Alpaca has few test questions at 2%, a base that
+read so little needs more steps, and larger ones, and this encoder needs no hub."""
+PUBLISHED = "small"
+"""The record without the rows' texts, below results/: what is committed."""
 STAGES = ("bases", "finetunes", "answers", "report")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
@@ -62,7 +65,7 @@ class Plan:
     changes: tuple[tuple[str, Any], ...] = ()
     """Further changes of the study, as `configure` takes them."""
     work: Path = WORK
-    name: str = "small"
+    name: str = "small-study"
 
     def __post_init__(self) -> None:
         for path in (self.rows, self.corpus, *filter(None, (self.instructions,))):
@@ -166,7 +169,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--passes", type=float, default=1.0, help="how often each text is read: 1")
     add("--bases", default=",".join(BASES), help="by name, comma-separated: %(default)s")
     add("--until", choices=STAGES, default=STAGES[-1], help="stop after this: %(default)s")
-    add("--name", default="small", help="folder below results/: small")
+    add("--name", default="small-study", help="folder below results/, with all texts: %(default)s")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="change the study")
     return parser.parse_args(arguments)
 
@@ -200,7 +203,7 @@ def run(plan: Plan, *, until: str) -> None:
     record = Record.of(plan.name)
     make_bases(plan)
     bases = [manifest_of(plan.folder(base)) for base in plan.bases]
-    small_page.write(RESULTS / f"{plan.name}_bases", bases)
+    small_page.write(RESULTS / f"{PUBLISHED}_bases", bases)
     if until == "bases":
         return
     spec = plan.study()
@@ -213,6 +216,7 @@ def run(plan: Plan, *, until: str) -> None:
         return
     study.score_answers(record=record)
     report.build(record)
+    publish(record, RESULTS / PUBLISHED)
 
 
 def main() -> None:

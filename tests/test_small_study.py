@@ -66,7 +66,11 @@ def test_a_corpus_that_fills_no_block_is_refused_with_the_cure(place):
 
     with pytest.raises(SettingError, match="give a larger corpus"):
         small_tokens.tokens(
-            ["One boat.", "Two boats."], place.tokenizer(place.bases[0]), length=16, passes=1.0, seed=0
+            ["One boat.", "Two boats."],
+            place.tokenizer(place.bases[0]),
+            length=16,
+            passes=1.0,
+            seed=0,
         )
 
 
@@ -220,7 +224,8 @@ def test_the_page_says_what_each_base_read_and_came_to(place, tmp_path):
     made = manifest_of(place.folder(place.bases[0]))
     small_page.write(tmp_path / "page", [made])
     page = (tmp_path / "page" / "README.md").read_text()
-    assert f"| Small Mistral | Mistral-7B | 0.1 | 0.0 | {made['steps']} |" in page
+    size = f"{made['parameters'] / 1e6:.1f}"
+    assert f"| Small Mistral | Mistral-7B | {size} | 0.0 | {made['steps']} |" in page
     assert f"{made['held_out_bits_per_byte']:.3f}" in page
     assert made["request"]["reading"]["corpus_sha256"][:12] in page
     assert {path.name for path in (tmp_path / "page").iterdir()} == {
