@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from alpaca_lab.config import ROOT
+from chromium import chromium
 from docs_scripts import DOCS, PAGES
 from test_architecture import MODULES
 
@@ -54,27 +55,31 @@ def test_site_has_a_page_for_each_page_and_each_module(site):
     )
 
 
-def test_site_loads_nothing_from_elsewhere(site):
-    pages = list(site.rglob("*.html"))
-    assert len(pages) > len(MODULES)
-    for page in pages:
+@pytest.fixture(scope="module")
+def loaded(site):
+    """What each page of the site loads."""
+    found = {}
+    for page in site.rglob("*.html"):
         reader = Loaded()
         reader.feed(page.read_text(encoding="utf-8"))
-        assert reader.found and not [place for place in reader.found if "//" in place], page.name
+        found[page] = reader.found
+    return found
+
+
+def test_site_loads_nothing_from_elsewhere(site, loaded):
+    assert len(loaded) > len(MODULES)
+    for page, places in loaded.items():
+        assert places and not [place for place in places if "//" in place], page.name
     for style in site.rglob("*.css"):
         text = style.read_text(encoding="utf-8")
         assert not re.findall(r"""(?:@import|url\()\s*["']?(?:https?:)?//""", text), style.name
 
 
-def test_every_file_that_a_page_names_is_there(site):
-    for page in site.rglob("*.html"):
-        reader = Loaded()
-        reader.feed(page.read_text(encoding="utf-8"))
+def test_every_file_that_a_page_loads_is_there(loaded):
+    for page, places in loaded.items():
+        files = [place.split("#")[0] for place in places if not place.startswith("data:")]
         if page.name != "404.html":  # which names them from the root of a server
-            for place in reader.found:
-                assert place.startswith("data:") or (page.parent / place.split("#")[0]).exists(), (
-                    place
-                )
+            assert all((page.parent / file).exists() for file in files), page.name
 
 
 def test_fields_are_shown_with_what_stands_under_them_and_examples_as_code(site):
@@ -89,3 +94,16 @@ def test_search_finds_the_words_of_pages_and_docstrings_and_not_the_source(site)
     index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
     assert "Sture Holm" in index and "Return standard Gumbel noise" in index
     assert "import torch" not in index
+
+
+@pytest.mark.browser
+def test_page_opened_from_the_disk_searches_and_asks_no_server(site):
+    asked = []
+    with chromium() as browser:
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{(site / 'index.html').as_uri()}?q=gumbel")
+        page.locator(".md-search-result__item").first.wait_for(timeout=60_000)
+        found = page.locator(".md-search-result__item h1").all_inner_texts()
+    assert {"Noise", "sampling"} <= set(found)
+    assert asked and not [url for url in asked if not url.startswith(("file:", "data:"))]

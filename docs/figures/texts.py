@@ -43,9 +43,9 @@ def proposals() -> bytes:
 def padding() -> bytes:
     """Draw what padding wastes of the embedded rows, by how they are batched."""
     study = PROFILES["smoke"]
-    found = lengths.measure(data.load(study.data), study.models[:1])
-    waste = lengths.waste(found, max_length=study.train.max_length)
-    return data_figures.waste(waste.assign(tokenizer="the embedded rows"))
+    tokenizer = lengths.tokenizer_of(study.models[0])
+    found = {"the embedded rows": lengths.token_lengths(tokenizer, data.load(study.data).train)}
+    return data_figures.waste(lengths.waste(found, max_length=study.train.max_length))
 
 
 def scores() -> bytes:
