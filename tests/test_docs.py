@@ -109,13 +109,14 @@ def test_commands_of_a_page_exist(page):
 
     targets = re.findall(r"(?m)^([a-z]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"))
     commands = get_command(app).commands
-    blocks = re.findall(r"```\n(.*?)```", TEXTS[page], flags=re.S)
+    blocks = re.split(r"(?m)^```", TEXTS[page])[1::2]
     spans = re.findall(r"`([^`\n]+)`", TEXTS[page])
     for line in [line for block in blocks for line in block.splitlines()] + spans:
         words = line.split("#")[0].split()
         if words[:1] == ["make"]:
             assert set(words[1:2]) <= set(targets), line
         if words[1:3] == ["-m", "alpaca_lab"]:
+            assert words[3] in commands, line
             known = {option for each in commands[words[3]].params for option in each.opts}
             assert {word for word in words if word.startswith("--")} <= known, line
         if words[1:3] == ["-m", "pytest"]:
