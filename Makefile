@@ -14,12 +14,12 @@ NAME = $(PROFILE)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tools that look at the packages, apart from them.
+# Tools that look at the packages or the docstrings, apart from the packages.
 TOOLS := $(VENV)/tools/bin
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test faults lint audit lock notebook report clean
+.PHONY: help install run test faults lint audit lock docs notebook report clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,16 @@ audit: $(TOOLS)/pip-audit ## known vulnerabilities of every pinned package; need
 
 lock: $(TOOLS)/uv ## write requirements.lock again, after a change of requirements.txt
 	@PYTHONPATH=src $(TOOLS)/python -m alpaca_lab.requirements.lock $(TOOLS)/uv
+
+docs: $(READY) $(TOOLS)/mkdocs ## how it works, and every docstring, as a site: outputs/docs/site/
+	@$(BIN)/python docs/figures outputs/docs/figures
+	@NO_MKDOCS_2_WARNING=1 $(TOOLS)/mkdocs build --strict --quiet -f docs/mkdocs.yml
+	@echo "the site is outputs/docs/site/index.html: open it from the disk, nothing is fetched"
+
+$(TOOLS)/mkdocs:
+	@test -x $(TOOLS)/python || $(PYTHON) -m venv $(VENV)/tools
+	@$(TOOLS)/python -m pip install -q --disable-pip-version-check mkdocs==1.6.1 \
+	  mkdocs-material==9.8.2 mkdocstrings-python==2.0.11 $$(grep -o '^ruff==[0-9.]*' requirements.txt)
 
 $(TOOLS)/pip-audit $(TOOLS)/uv:
 	@test -x $(TOOLS)/python || $(PYTHON) -m venv $(VENV)/tools
