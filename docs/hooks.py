@@ -28,8 +28,8 @@ ELSEWHERE = {
 FLOORS = {
     "Values, rules and the decode loop": "characters",
     "Rows, bases and training": "hub",
-    "Answers and scores": "likelihood",
-    "Tables, pages and the study": "human_metrics",
+    "Answers and scores": "decoding.likelihood",
+    "Tables, pages and the study": "tables.human_metrics",
 }
 """Groups of layers, lowest first: each begins at the layer of the module that it names."""
 FIGURE = re.compile(r'(<img [^>]*src="(figures/[^"]+)"[^>]*>)')
