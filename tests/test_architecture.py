@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "alpaca_lab"
 LAYERS = [
-    {"characters", "spreadsheet", "engine.sampling_kernels", "quiet", "metrics.overlap"},
+    {"characters", "spreadsheet", "engine.sampling_kernels", "quiet", "metrics.overlap", "driver"},
     {"typed", "endings", "metrics.rouge", "metrics.bleu_chrf", "metrics.rescaling"},
     {
         "config",

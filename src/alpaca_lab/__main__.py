@@ -104,9 +104,13 @@ def preflight(
     columns: Columns = "",
     name: Name = "",
     changes: Changes = None,
+    card: Annotated[
+        str, typer.Option(help=f"Ask for a card of Colab: {', '.join(feasibility.CARDS)}.")
+    ] = "",
 ) -> None:
     """Say what this machine can run of a study, and why; exit status 1 if not all of it."""
-    table = feasibility.table(study_of(profile, models, data, columns, name, changes))
+    spec = study_of(profile, models, data, columns, name, changes)
+    table = feasibility.table(spec, card=card)
     print(table.to_string(index=False))
     raise typer.Exit(0 if table["can run"].eq("yes").all() else 1)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from . import driver
 from .config import ROOT
 
 PACKAGES = (
@@ -90,7 +91,7 @@ def gpu() -> dict[str, Any] | None:
 
 def visible_gpus() -> tuple[str, ...]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; () without."""
-    if gpu() is None:
+    if gpu() is None or driver.lacks_bfloat16():
         return ()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:

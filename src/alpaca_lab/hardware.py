@@ -3,29 +3,29 @@
 import os
 from typing import TYPE_CHECKING
 
+from . import driver
+
 if TYPE_CHECKING:
     import torch
 
 
 def device() -> str:
-    """Return "cuda" where torch sees an NVIDIA GPU, else "cpu"."""
+    """Return "cuda" where torch sees an NVIDIA GPU with bfloat16, else "cpu"."""
+    driver.hide_old_gpus()
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    usable = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "cuda" if usable else "cpu"
 
 
 def compute_dtype() -> "torch.dtype":
-    """Return bfloat16 on a GPU that has it, float16 on an older one, float32 on a CPU.
+    """Return bfloat16 on a GPU, float32 on a CPU.
 
     float32 on every CPU, also on those with bfloat16, so that all CPUs run the same study.
     """
     import torch
 
-    if device() == "cpu":
-        return torch.float32
-    return (
-        torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    )
+    return torch.float32 if device() == "cpu" else torch.bfloat16
 
 
 def peak_gib() -> float | None:

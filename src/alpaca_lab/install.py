@@ -58,18 +58,19 @@ def select(
 
     Args:
         text: requirements.txt.
-        gpu: Whether lines tagged [gpu] are wanted.
+        gpu: Whether lines tagged [gpu] are wanted. Without one, those are too whose package Colab
+            ships: PEFT refuses an old torchao wherever it finds one.
         colab: Whether lines tagged [keep] or [local] are left out, and those tagged [from X] whose
             package is there in a version that serves.
         shipped: What Colab has: {name: version}, as `installed`.
     """
-    plain, bare = [], []
+    plain, bare, there = [], [], (shipped or {}) if colab else {}
     for line in text.splitlines():
         requirement, _, comment = line.partition("#")
-        skipped = "[gpu]" in comment and not gpu
+        version = there.get(_name(requirement))
+        skipped = "[gpu]" in comment and not gpu and version is None
         if colab:
-            skipped |= "[keep]" in comment or "[local]" in comment
-            skipped |= _serves(comment, (shipped or {}).get(_name(requirement)))
+            skipped |= "[keep]" in comment or "[local]" in comment or _serves(comment, version)
         if requirement.strip() and not skipped:
             (bare if "[no-deps]" in comment else plain).append(requirement.strip())
     return plain, bare

@@ -1,10 +1,11 @@
 """What this machine can run of a study, and why not the rest; arithmetic and look-ups only."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from . import environment, fitting
+from . import driver, environment, fitting
 from .config import ModelSpec, SettingError, StudySpec
 from .memory import KNOWN_SHAPES, Shape
 from .store import OUTPUTS
@@ -15,6 +16,9 @@ PROMPT_TOKENS = 448
 CPU_PARAMETERS = 500_000_000
 """A larger model would take days on a CPU."""
 
+CARDS = {"T4": (14.7, 7.5), "L4": (22.1, 8.9), "A100": (39.5, 8.0), "A100-80GB": (79.1, 8.0)}
+"""Colab's GPUs: GiB that torch has of each, and compute capability."""
+
 
 def shape_of(source: str) -> Shape | None:
     """Return a model's sizes from its folder or from what we know of it, else None."""
@@ -24,31 +28,84 @@ def shape_of(source: str) -> Shape | None:
     return KNOWN_SHAPES.get(source)
 
 
-def table(study: StudySpec) -> pd.DataFrame:
+def table(study: StudySpec, *, card: str = "") -> pd.DataFrame:
     """Return one row per need of the study: what is needed, what is here, and whether it fits.
+
+    Args:
+        study: The study.
+        card: A key of `CARDS`: what it could run, were it here; "" asks this machine.
 
     Returns:
         Columns "what", "needs", "here", "can run" ("yes", or "no: " and the reason).
+
+    Raises:
+        SettingError: If no such card is known.
     """
-    gpu = environment.gpu()
-    memory = (gpu["free_gib"] if gpu else environment.memory_gib()) or 0.0
-    if gpu and study.gpu_gib:
-        memory = min(memory, study.gpu_gib)
-    here = f"{gpu['name']}, {memory:.1f} GiB free" if gpu else f"CPU, {memory:.1f} GiB"
-    rows = []
+    place = _place_of(card, study.gpu_gib) if card else _here(study.gpu_gib)
+    rows = [("precision", place.precision, place.name, "yes")]
     for model in study.models:
         shape = shape_of(model.source)
         if shape is None:
-            rows.append((model.title, "unknown: shape not known before download", here, "yes"))
+            rows.append(
+                (model.title, "unknown: shape not known before download", place.name, "yes")
+            )
             continue
-        train_needs, train_fits = _training(study, model, shape, memory if gpu else None)
-        needs, fits = _decoding(study, shape, memory if gpu else None)
-        slow = not gpu and shape.block_parameters > CPU_PARAMETERS
-        reason = "no: needs a GPU; on a CPU it would take days" if slow else None
-        rows.append((f"finetune {model.title}", train_needs, here, reason or train_fits))
-        rows.append((f"decode {model.title}", needs, here, reason or fits))
-    rows.append(_disk_row(study))
+        if place.gpu_gib is None and shape.block_parameters > CPU_PARAMETERS:
+            refused = "a GPU with bfloat16", f"no: {place.no_gpu}; on a CPU it would take days"
+            train = decode = refused
+        else:
+            train = _training(study, model, shape, place.gpu_gib)
+            decode = _decoding(study, shape, place.gpu_gib)
+        for stage, (needs, fits) in (("finetune", train), ("decode", decode)):
+            rows.append((f"{stage} {model.title}", needs, place.name, fits))
+    if not card:
+        rows.append(_disk_row(study))
     return pd.DataFrame(rows, columns=["what", "needs", "here", "can run"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a study would compute."""
+
+    name: str
+    gpu_gib: float | None
+    """What the GPU has for it; None where the CPU computes."""
+    no_gpu: str = "needs a GPU"
+
+    @property
+    def precision(self) -> str:
+        """In what numbers, and by whose attention."""
+        return "float32" if self.gpu_gib is None else "bfloat16, flash attention"
+
+
+def _here(cap: float | None) -> _Place:
+    gpu, cpu = environment.gpu(), environment.memory_gib() or 0.0
+    if gpu is None:
+        return _Place(name=f"CPU, {cpu:.1f} GiB", gpu_gib=None)
+    if driver.lacks_bfloat16():
+        return _without_bfloat16(gpu["name"], f", {cpu:.1f} GiB")
+    free = gpu["free_gib"] or 0.0
+    free = min(free, cap) if cap else free
+    return _Place(name=f"{gpu['name']}, {free:.1f} GiB free", gpu_gib=free)
+
+
+def _place_of(card: str, cap: float | None) -> _Place:
+    if card not in CARDS:
+        raise SettingError(f'no card "{card}" is known: choose from {", ".join(CARDS)}')
+    gib, capability = CARDS[card]
+    if capability < driver.AMPERE:
+        return _without_bfloat16(card)
+    gib = min(gib, cap) if cap else gib
+    return _Place(name=f"{card}, {gib:.1f} GiB", gpu_gib=gib)
+
+
+def _without_bfloat16(card: str, cpu: str = "") -> _Place:
+    return _Place(
+        name=f"CPU{cpu} ({card} has no bfloat16)",
+        gpu_gib=None,
+        no_gpu=f"{card} has no bfloat16, in which all models are computed alike (float16 overflows "
+        "in Phi-2): take an L4 or an A100, or any card from Ampere on",
+    )
 
 
 def _training(

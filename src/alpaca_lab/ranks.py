@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import driver
 from .config import SettingError, require
 from .endings import OneSentence, is_device_lost, is_out_of_memory
 
@@ -73,6 +74,7 @@ def join(expected: int | None, *, gpu: bool) -> None:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
         os.environ["CUDA_VISIBLE_DEVICES"] = seen
         return
+    driver.hide_old_gpus()
     import torch
     from accelerate import PartialState
 

@@ -28,7 +28,6 @@ def set_up(
     plan: PassPlan,
 ) -> tuple[Any, Any]:
     """Return the trainer with every choice of the recipe made explicit, and its interrupt."""
-    import torch
     from datasets import Dataset
     from transformers import EarlyStoppingCallback
     from trl import SFTConfig
@@ -38,7 +37,6 @@ def set_up(
 
     recipe, resources, on_gpu = study.train, study.resources, hardware.device() == "cuda"
     _ready_tracker(resources.report_to, folder)
-    dtype = hardware.compute_dtype()
     evaluate_every = max(1, len(steps) // recipe.evaluations)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     config = SFTConfig(
@@ -57,8 +55,7 @@ def set_up(
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
-        bf16=on_gpu and dtype == torch.bfloat16,
-        fp16=on_gpu and dtype == torch.float16,
+        bf16=on_gpu,
         use_cpu=not on_gpu,
         eval_strategy="steps",
         eval_steps=evaluate_every,
