@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,154 @@ def test_gpu_machine_gets_unsloths_parts():
 
 def test_colab_keeps_what_it_ships():
     assert "torch==2.13.0" not in install.select(TEXT, gpu=True, colab=True)[0]
+
+
+# Colab
+
+OF_COLAB = """
+torch==2.13.0        # [keep] tensors
+transformers==5.17.0 # [from 5.15 below 5.18] models
+datasets==4.8.5      # [from 4.2] rows
+peft==0.21.2         # [from 0.20] LoRA
+trl==1.14.2          # SFTTrainer
+torchao==0.17.0      # [gpu] [no-deps] [from 0.16] PEFT refuses an older one
+tyro==1.0.17         # [gpu] imported by Unsloth
+pytest==9.2.0        # [local] make test
+-e .
+"""
+SHIPPED = {
+    "torch": "2.11.0+cu128", "transformers": "5.15.0", "datasets": "4.0.0", "peft": "0.20.0",
+    "torchao": "0.10.0", "numpy": "2.1.3",
+}  # fmt: skip
+
+
+def test_colab_gets_what_it_lacks_and_what_does_not_serve_and_nothing_else():
+    plain, bare = install.select(OF_COLAB, gpu=False, colab=True, shipped=SHIPPED)
+    assert plain == ["datasets==4.8.5", "trl==1.14.2", "-e ."]
+    assert bare == ["torchao==0.17.0"]  # without a GPU too, for it is there and too old
+    plain, _ = install.select(OF_COLAB, gpu=True, colab=True, shipped=SHIPPED)
+    assert plain == ["datasets==4.8.5", "trl==1.14.2", "tyro==1.0.17", "-e ."]
+
+
+@pytest.mark.parametrize(
+    ("version", "serves"),
+    [("5.14.9", False), ("5.15", True), ("5.15.0", True), ("5.17.3", True), ("5.18.0", False),
+     ("5.9.1", False), ("6.0", False)],
+)  # fmt: skip
+def test_shipped_version_serves_within_its_bounds(version, serves):
+    plain, _ = install.select(
+        OF_COLAB, gpu=False, colab=True, shipped={**SHIPPED, "transformers": version}
+    )
+    assert ("transformers==5.17.0" not in plain) is serves
+
+
+def test_elsewhere_a_bound_changes_nothing():
+    plain, bare = install.select(OF_COLAB, gpu=True, colab=False)
+    assert "transformers==5.17.0" in plain and "pytest==9.2.0" in plain and len(plain + bare) == 9
+
+
+def test_versions_that_a_bound_names_are_older_than_the_pin():
+    for line in REQUIREMENTS.splitlines():
+        if bounds := re.search(r"^(\S+)==(\S+).*\[from ([\d.]+)(?: below ([\d.]+))?\]", line):
+            name, pin, least, below = bounds.groups()
+            assert install._release(least) <= install._release(pin), name
+            assert below is None or install._release(pin) < install._release(below), name
+
+
+def test_what_colab_ships_serves_where_it_was_run_so():
+    """The versions of one Colab image; the notebook was run on them by tests/colab."""
+    text = Path(install.ROOT, "tests/colab/shipped.txt").read_text()
+    shipped = dict(line.split("==") for line in text.splitlines() if not line.startswith("#"))
+    plain, bare = install.select(REQUIREMENTS, gpu=False, colab=True, shipped=shipped)
+    changed = [line for line in plain + bare if install._name(line) in shipped]
+    assert changed == ["datasets==4.8.5", "pyarrow==26.0.1", "torchao==0.17.0"]
+
+
+def calls_of_pip(monkeypatch, *statuses):
+    """Let pip end with these statuses; return its calls, a file given by -r or -c as its lines."""
+    calls, left = [], list(statuses)
+
+    def run(command, **_):
+        words = [
+            Path(word).read_text().split() if before in ("-r", "-c") else word
+            for before, word in zip(command, command[1:], strict=False)
+        ]
+        calls.append(words[words.index("-q") + 1 :])
+        return subprocess.CompletedProcess(command, left.pop(0))
+
+    monkeypatch.setattr(install.subprocess, "run", run)
+    return calls
+
+
+def test_everything_shipped_is_pinned_but_for_what_must_change(monkeypatch):
+    calls = calls_of_pip(monkeypatch, 0, 0)
+    install.install_on_colab(
+        ["datasets==4.8.5", "trl==1.14.2"], ["torchao==0.17.0"], shipped=SHIPPED, kept=["torch"]
+    )
+    pins = ["torch==2.11.0+cu128", "transformers==5.15.0", "peft==0.20.0", "numpy==2.1.3"]
+    assert calls == [
+        ["-r", ["datasets==4.8.5", "trl==1.14.2"], "-c", pins],
+        ["--no-deps", "torchao==0.17.0"],
+    ]
+
+
+def test_later_colab_that_fits_in_no_other_way_keeps_what_is_tied_to_it(monkeypatch, capsys):
+    calls = calls_of_pip(monkeypatch, 1, 0, 0)
+    shipped = {**SHIPPED, "nvidia-cublas-cu12": "12.8.4.1", "google-colab": "1.0.0"}
+    install.install_on_colab(["trl==1.14.2"], ["x==1"], shipped=shipped, kept=["numpy"])
+    again = calls[1]
+    assert again[again.index("--upgrade-strategy") + 1] == "only-if-needed"
+    assert again[-1] == [
+        "torch==2.11.0+cu128", "torchao==0.10.0", "numpy==2.1.3", "nvidia-cublas-cu12==12.8.4.1",
+        "google-colab==1.0.0",
+    ]  # fmt: skip
+    assert "it may change what is not tied to the machine" in capsys.readouterr().out
+
+
+def test_pip_that_fails_twice_stops_the_install(monkeypatch):
+    calls_of_pip(monkeypatch, 1, 1)
+    with pytest.raises(SystemExit, match="pip could not install"):
+        install.install_on_colab(["trl==1.14.2"], [], shipped=SHIPPED, kept=[])
+
+
+def test_changes_are_told_with_old_and_new_version():
+    before = {"torch": "2.11.0", "pyarrow": "18.1.0", "old": "1", "numpy": "2.1.3", "other": "1"}
+    after = {
+        "torch": "2.11.0",
+        "pyarrow": "26.0.1",
+        "trl": "1.14.2",
+        "numpy": "2.1.3",
+        "other": "1",
+    }
+    assert install.changes(before, after).splitlines() == [
+        "   added: trl 1.14.2",
+        " changed: pyarrow 18.1.0 -> 26.0.1, old 1 -> none",
+        "    kept: torch 2.11.0, numpy 2.1.3 and 1 more",
+    ]
+    assert " changed: nothing" in install.changes(before, before)
+
+
+def test_package_changed_under_a_running_kernel_stops_with_the_cure():
+    before, after = {"pyarrow": "18.1.0", "numpy": "2.1.3"}, {"pyarrow": "26.0.1", "numpy": "2.1.3"}
+    install.require_fresh(before, after, {"numpy"})
+    with pytest.raises(SystemExit, match=r"pyarrow \(18.1.0 -> 26.0.1\) was imported .* Restart"):
+        install.require_fresh(before, after, {"numpy", "pyarrow"})
+
+
+def test_packages_in_use_are_told_by_their_imported_modules():
+    assert "pytest" in install.in_use()
+    assert "papermill" not in install.in_use()
+
+
+def test_installed_packages_are_told_without_importing_one():
+    code = (
+        "import runpy, sys; m = runpy.run_path('src/alpaca_lab/install.py'); "
+        "found = m['installed'](); print(found['numpy'], 'numpy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=install.ROOT, check=True
+    )
+    assert done.stdout.split() == [metadata.version("numpy"), "False"]
 
 
 def test_every_requirement_is_pinned_and_says_why():

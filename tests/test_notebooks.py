@@ -73,3 +73,10 @@ def test_no_path_of_a_machine_and_no_token_is_shown(path):
 
 def test_nothing_touches_the_import_path(path):
     assert "sys.path" not in path.read_text(encoding="utf-8")
+
+
+def test_there_is_one_way_to_install_on_colab_and_it_comes_first(path):
+    first = "".join(code_cells(path)[0]["source"])
+    assert "colab-badge.svg" in "".join(read(path)["cells"][0]["source"])
+    assert first == "".join(code_cells(ROOT / "master_file.ipynb")[0]["source"])
+    assert 'run_path("src/alpaca_lab/install.py", run_name="__main__")' in first

@@ -1,10 +1,10 @@
-"""`python3.13 tests/colab VENV [--install-only]`: the main notebook on what Colab ships.
+"""`python3.13 tests/colab VENV [--install-only] [--first CODE]`: the notebook on what Colab ships.
 
 Makes VENV, where there is none, with the packages of shipped.txt (some GB, torch's CUDA among
 them), and a stand-in for google.colab. Then runs master_file.ipynb in a kernel of it, from an empty
 folder, as on Colab: the cell clones this repository's HEAD, and installs. Prints what pip says was
 there before and after. Exit status 1 when something shipped was changed that should not have been,
-when pip finds a conflict that was not there before, or when a cell fails.
+or when a cell fails; what pip check complains of since is printed.
 
 What it cannot show: a GPU, Colab's page, and its Drive.
 """
@@ -41,6 +41,8 @@ book = nbformat.read(sys.argv[1], 4)
 if sys.argv[2]:
     cells = [n for n, cell in enumerate(book.cells) if cell.cell_type == "code"][:2]
     book.cells = book.cells[: cells[-1] + 1]
+if sys.argv[3]:
+    book.cells.insert(0, nbformat.v4.new_code_cell(sys.argv[3]))
 began = time.time()
 client = NotebookClient(book, timeout=None, kernel_name="python3", allow_errors=False)
 try:
@@ -49,7 +51,7 @@ finally:
     nbformat.write(book, "executed.ipynb")
 print(f"notebook: {len(book.cells)} cells in {time.time() - began:.0f} s")
 code = [cell for cell in book.cells if cell.cell_type == "code"]
-print("".join(out.get("text", "") for out in code[0].outputs))
+print("".join(out.get("text", "") for cell in code[:2] for out in cell.outputs))
 print("last cell:", "".join(out["data"]["text/plain"] for out in code[-1].outputs if "data" in out))
 """
 
@@ -59,13 +61,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("venv", type=Path)
     parser.add_argument("--install-only", action="store_true", help="the first two code cells")
+    parser.add_argument("--first", default="", help='a cell before all, such as "import pyarrow"')
     asked = parser.parse_args()
     python = asked.venv.resolve() / "bin" / "python"
     if not python.exists():
         _ship(asked.venv)
     before, complaints = _listed(python), _complaints(python)
     with tempfile.TemporaryDirectory() as folder:
-        status = _execute(python, Path(folder), install_only=asked.install_only)
+        status = _execute(python, Path(folder), asked.first, install_only=asked.install_only)
     after = _listed(python)
     for name in sorted(before | after):
         if before.get(name) != after.get(name):
@@ -74,7 +77,7 @@ def main() -> int:
     print(f"{len(before)} shipped, {len(changed)} changed, {len(after.keys() - before)} added")
     wrong = changed - MAY_CHANGE - {"alpaca-lab"}
     new = [line for line in _complaints(python) if line not in complaints]
-    print(f"changed for no reason: {sorted(wrong)}; new complaints of pip check: {new}")
+    print(f"changed for no reason: {sorted(wrong)}; pip check since: {new}")
     return int(status != 0 or bool(wrong))
 
 
@@ -105,7 +108,7 @@ def _complaints(python: Path) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
 
 
-def _execute(python: Path, folder: Path, *, install_only: bool) -> int:
+def _execute(python: Path, folder: Path, first: str, *, install_only: bool) -> int:
     """Run the notebook from an empty folder, its address on the internet being this clone."""
     here, home = folder / "content", folder / "home"
     here.mkdir()
@@ -117,7 +120,7 @@ def _execute(python: Path, folder: Path, *, install_only: bool) -> int:
     for name in ("PYTHONPATH", "VIRTUAL_ENV"):
         os.environ.pop(name, None)
     notebook = str(ROOT / "master_file.ipynb")
-    command = [python, "-c", EXECUTE, notebook, "1" if install_only else ""]
+    command = [python, "-c", EXECUTE, notebook, "1" if install_only else "", first]
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(command, cwd=here, env=os.environ | given | {"PATH": path}).returncode
 
