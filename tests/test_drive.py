@@ -61,7 +61,9 @@ def write(path, text):
 
 
 def below(folder):
-    return sorted(str(path.relative_to(folder)) for path in drive._files(folder))
+    """Return all files there but for whose copy it is."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != drive.OWNER)
+    return sorted(str(path.relative_to(folder)) for path in files)
 
 
 def bring(record):
@@ -95,6 +97,7 @@ def test_locks_and_halves_and_what_is_no_finetune_stay_behind(colab, machine):
     write(record.folder / "study.json", "{}")
     write(record.folder / ".decoding-phi-2.lock.owner", "a dead machine")
     write(record.folder / ".study.json.x7f3a2b1", "a half")
+    write(record.folder / "notebook" / ".ipynb_checkpoints" / "master_file.ipynb", "a viewer's")
     write(drive.OUTPUTS / "cache" / "rows", "again in no time")
     write(drive.OUTPUTS / "export" / "merged", "13 GB")
     bring(record)

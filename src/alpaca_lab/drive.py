@@ -147,19 +147,16 @@ def keep(record: Record, *, wanted: bool, study: StudySpec | None = None) -> Non
     if (now := _copies.pop(record.folder, None)) is not None:
         now.ended.set()
     copy = Copy(record=record, place=place, token=_token(mark) or uuid.uuid4().hex)
-    begun = _read(mark)
-    if not begun and record.has_index() and (there / "study.json").exists():
+    if not _token(mark) and record.has_index() and (there / "study.json").exists():
         raise SettingError(
             f"{record.folder.name} is here and on Google Drive, and neither was made from the "
             f"other: choose another NAME, or delete {record.folder} or {there}"
         )
     with _in_one_sentence():
-        if not (begun.get("whole") and _token(there / OWNER) == copy.token):
-            copy.token = uuid.uuid4().hex
-            _write(mark, copy.token, whole=False)
+        if _token(there / OWNER) != copy.token:
+            _write(mark, copy.token)  # what is here from now on is of the copy
             copy.fetch()
-            _write(mark, copy.token, whole=True)
-            _write(there / OWNER, copy.token, whole=True)
+            _write(there / OWNER, copy.token)
         copy.bring()
     threading.Thread(target=copy.watch, daemon=True).start()
     _copies[record.folder] = copy
@@ -285,19 +282,15 @@ def _results(place: Path, record: Record) -> Path:
     return place / "results" / record.folder.name
 
 
-def _write(path: Path, token: str, *, whole: bool) -> None:
+def _write(path: Path, token: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    note = {"token": token, "machine": platform.node(), "since": time.time(), "whole": whole}
+    note = {"token": token, "machine": platform.node(), "since": time.time()}
     path.write_text(json.dumps(note) + "\n", encoding="utf-8")
 
 
-def _read(path: Path) -> dict[str, object]:
-    """Return a note of `_write`, empty where there is none, or a half."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
 def _token(path: Path) -> str:
-    return str(_read(path).get("token", ""))
+    """Return the token of a note of `_write`, "" where there is none, or a half."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["token"]
+    except (FileNotFoundError, ValueError):
+        return ""
