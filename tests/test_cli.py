@@ -201,3 +201,25 @@ def test_data_are_described_before_anything_is_trained(tmp_path):
         assert (RESULTS / name / "data" / "rejected.csv").read_text().count("\n") == 2
     finally:
         shutil.rmtree(RESULTS / name, ignore_errors=True)
+
+
+def test_a_name_alone_is_the_study_that_is_there_and_not_the_default_under_its_name(
+    tmp_path, monkeypatch
+):
+    from alpaca_lab import options, study
+    from alpaca_lab.profiles import configure
+
+    mine = configure("smoke", models="tiny-phi", name="mine", changes={"questions": 5})
+    record = store.Record(tmp_path / "mine")
+    study.prepare(mine, record=record)
+    before = (record.folder / "study.json").read_bytes()
+    monkeypatch.setattr(
+        store.Record, "of", staticmethod(lambda name: store.Record(tmp_path / name))
+    )
+
+    chosen, _ = options.prepared(None, "", "", "", "", "mine", None)
+    assert chosen == mine
+    assert (record.folder / "study.json").read_bytes() == before
+    chosen, _ = options.prepared(None, "smoke", "", "", "", "mine", ["questions=6"])
+    assert (len(chosen.models), chosen.questions) == (3, 6)
+    assert options.prepared(None, "", "", "", "", "other", None)[0].questions == 60

@@ -28,6 +28,7 @@ from .options import (
     Only,
     Profile,
     Spec,
+    StageProfile,
     WorldSize,
     models_of,
     prepared,
@@ -117,7 +118,7 @@ def preflight(
 
 @app.command()
 def finetune(
-    profile: Profile = "smoke",
+    profile: StageProfile = "",
     models: Models = "",
     data: Data = "",
     columns: Columns = "",
@@ -146,7 +147,7 @@ def finetune(
 
 @app.command()
 def generate(
-    profile: Profile = "smoke",
+    profile: StageProfile = "",
     models: Models = "",
     data: Data = "",
     columns: Columns = "",
@@ -191,7 +192,7 @@ def score(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="With FILE: print JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="With FILE: print CSV.")] = False,
-    profile: Profile = "smoke",
+    profile: StageProfile = "",
     models: Models = "",
     data: Data = "",
     columns: Columns = "",

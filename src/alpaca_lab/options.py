@@ -11,6 +11,10 @@ from .files import read_json
 from .store import Record
 
 Profile = Annotated[str, typer.Option(help="smoke: tiny models on a CPU. full: a 24 GB GPU.")]
+StageProfile = Annotated[
+    str,
+    typer.Option(help="As for run: smoke if not given, but a study that --name alone says is it."),
+]
 Models = Annotated[
     str,
     typer.Option(
@@ -59,13 +63,28 @@ def study_of(
     )
 
 
-def prepared(spec: Path | None, *choices) -> tuple[StudySpec, Record]:
-    """Return a study ready for its stages, and its folder."""
+def prepared(
+    spec: Path | None,
+    profile: str,
+    models: str,
+    data: str,
+    columns: str,
+    name: str,
+    changes: list[str] | None,
+) -> tuple[StudySpec, Record]:
+    """Return a study ready for its stages, and its folder.
+
+    A name alone, of a study that is there, is that study as it was prepared: the default profile
+    under its name would be another one, and take its place.
+    """
+    if spec is None and name and not (profile or models or data or columns or changes):
+        there = Record.of(name)
+        spec = there.folder / "study.json" if there.has_index() else None
     if spec is not None:
         record = Record(spec.resolve().parent)
         record.require_texts()
         return study_from_dict(read_json(spec)["spec"]), record
-    chosen = study_of(*choices)
+    chosen = study_of(profile or "smoke", models, data, columns, name, changes)
     record = Record.of(chosen.name)
     ranks.once(lambda: study.prepare(chosen, record=record))
     return chosen, record
