@@ -77,6 +77,7 @@ LAYERS = [
         "tables.checks",
         "scoring.answers_text",
         "pages.render_trends",
+        "pages.render_glance",
         "pages.render_cost",
         "pages.render_training",
         "pages.render_checks",

@@ -275,6 +275,25 @@ def test_exploratory_metrics_are_labelled_and_read_on_a_page_of_their_own(built)
     assert frame.equals(report.read_table(built, "temperature"))
 
 
+def test_glance_has_one_row_per_model_with_the_numbers_of_the_pages_it_is_made_of(built):
+    page = plain(report.show(built, "glance").data)
+    [line] = [line for line in page.splitlines() if line.startswith(r"| Alpha\|7B |")]
+    tuned = entry(built, "main", model="alpha", value="finetuned", metric="rougeL")
+    untuned = entry(built, "main", model="alpha", value="untuned", metric="rougeL")
+    frame = report.read_table(built, "contrasts").set_index(["model", "axis"])
+    knobs = [frame.loc["alpha", axis] for axis in ("temperature", "num_beams", "top_k")]
+    cells = [cell.strip() for cell in line.replace("\\|", "/").split("|")[2:-1]]
+    assert [cell.split()[0] for cell in cells] == [
+        f"{untuned['mean']:.2f}",
+        f"{tuned['mean']:.2f}",
+        f"{tuned['delta']:+.2f}",
+        *(f"{knob['mean']:+.2f}" for knob in knobs),
+    ]
+    assert [cell.split()[-1] for cell in cells[3:]] == [knob["verdict"] for knob in knobs]
+    header = next(line for line in page.splitlines() if line.startswith("| Model"))
+    assert "temperature, 0 (greedy) to 1" in header
+
+
 def test_answers_too_short_for_a_share_are_counted_in_one_line(tmp_path):
     """3 of the 24 answers at temperature 1 have no bigram: 12.5%, and 12% to the reader."""
     rows = moved(1, 2, 3)
@@ -450,7 +469,7 @@ def test_every_figure_is_a_png(built):
 
 
 def test_unknown_and_unbuilt_tables_are_refused_by_name(tmp_path):
-    with pytest.raises(RecordError, match='no table "top_p": choose from main'):
+    with pytest.raises(RecordError, match='no table "top_p": choose from glance'):
         report.show(Record(tmp_path), "top_p")
     with pytest.raises(RecordError, match="no such file.*run `python -m alpaca_lab report`"):
         report.read_table(Record(tmp_path), "main")
@@ -489,7 +508,7 @@ def test_every_table_is_written_as_csv_markdown_and_latex(built):
     for name in ALWAYS:
         folder = built.folder if name.startswith("performance/") else built.folder / "tables"
         written = {path.suffix for path in folder.glob(f"{name}.*")}
-        assert written == ({".md", ".tex"} if name in report.SECONDARY else {".csv", ".md", ".tex"})
+        assert written == ({".md", ".tex"} if name in report.DERIVED else {".csv", ".md", ".tex"})
 
 
 def test_report_page_holds_every_table_and_figure_and_escapes_every_text(tmp_path):
@@ -524,5 +543,5 @@ def test_readme_is_filled_from_the_written_pages_and_then_left_alone(built, tmp_
     assert report.show(built, "aa").data.strip() in readme.read_text()
     assert not report.update_readme(readme, results=built.folder.parent)
     readme.write_text(f"<!-- table: {study}/nothing -->\n<!-- /table -->\n")
-    with pytest.raises(RecordError, match='no table "nothing": choose from main'):
+    with pytest.raises(RecordError, match='no table "nothing": choose from glance'):
         report.update_readme(readme, results=built.folder.parent)

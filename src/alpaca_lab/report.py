@@ -22,7 +22,7 @@ from .pages import figures, human_figures, latex, markdown, readme, study_pages,
 from .pages.page import Page
 from .store import RESULTS, Record
 from .sweep import AXES, BASE, GREEDY
-from .table_files import SECONDARY, frames_of, from_csv
+from .table_files import DERIVED, frames_of, from_csv
 from .tables import table_texts
 from .tables.evidence import Evidence, load
 
@@ -131,7 +131,7 @@ def read_table(record: Record, name: str) -> pd.DataFrame:
     Raises:
         RecordError: If there is no such table, or it has not been built.
     """
-    return from_csv(table_files.read(record, SECONDARY.get(name, name), "csv"))
+    return from_csv(table_files.read(record, DERIVED.get(name, name), "csv"))
 
 
 def show(record: Record, name: str) -> "Markdown":

@@ -12,8 +12,9 @@ from .spreadsheet import guard, unguard
 from .store import Record
 from .sweep import AXES
 
-SECONDARY = {f"{axis}_secondary": axis for axis in AXES}
-"""Pages without a CSV of their own: they show other metrics of an axis table."""
+DERIVED = {"glance": "main", **{f"{axis}_secondary": axis for axis in AXES}}
+"""Pages without a CSV of their own, and the table whose rows they show: the first answers, and
+other metrics of an axis table."""
 TRAINING = ("training", "equal_treatment", "performance/training")
 """Tables of the finetunes, which need no answer."""
 HUMAN = ("human", "human_pairs", "human_metrics", "human_agreement")
@@ -21,8 +22,8 @@ HUMAN = ("human", "human_pairs", "human_metrics", "human_agreement")
 JUDGE = ("judge", "judge_agreement")
 """What a language model judged, if one was asked; the second has a CSV alone."""
 TABLES = (
-    "main", "contrasts", *AXES, *HUMAN, *JUDGE, "aa", "checks", "performance/cost", *TRAINING,
-    *SECONDARY,
+    "glance", "main", "contrasts", *AXES, *HUMAN, *JUDGE, "aa", "checks", "performance/cost",
+    *TRAINING, *(f"{axis}_secondary" for axis in AXES),
 )  # fmt: skip
 """Every page, in reading order."""
 WORDS = (

@@ -12,13 +12,14 @@ from ..config import StudySpec, study_from_dict
 from ..judge.record import Judged, shown
 from ..store import Record
 from ..sweep import AXES
-from ..table_files import SECONDARY, TABLES, TRAINING, frames_of
+from ..table_files import TABLES, TRAINING, frames_of
 from ..tables.evidence import Evidence
 from ..tables.table_texts import judge_texts
 from . import (
     render,
     render_checks,
     render_cost,
+    render_glance,
     render_human,
     render_judge,
     render_training,
@@ -40,6 +41,7 @@ def all_pages(frames: Mapping[str, pd.DataFrame], evidence: Evidence) -> dict[st
         exploratory=_tested(frames, "p_bh"),
     )
     pages = {
+        "glance": render_glance.glance(frames["main"], frames["contrasts"], provenance),
         "main": render.main(frames["main"], provenance),
         "contrasts": render_trends.contrasts(frames["contrasts"], provenance),
         "aa": render_trends.aa(frames["aa"], provenance),
@@ -55,8 +57,7 @@ def all_pages(frames: Mapping[str, pd.DataFrame], evidence: Evidence) -> dict[st
         pages["judge"] = _judge_page(frames, evidence.judged, titles)
     for axis in AXES:
         pages[axis] = render.axis(frames[axis], frames["contrasts"], provenance)
-    for name, axis in SECONDARY.items():
-        pages[name] = render.secondary(frames[axis], provenance)
+        pages[f"{axis}_secondary"] = render.secondary(frames[axis], provenance)
     return {name: pages[name] for name in TABLES if name in pages}
 
 
