@@ -146,9 +146,10 @@ def test_a_model_of_the_hub_that_nobody_knew_is_fetched_and_loads(hub, folders):
     assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
 
 
-def test_model_of_the_readme_is_chosen_as_it_says():
+def test_model_of_the_page_is_chosen_as_it_says():
     """Its lines, as they stand there."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Any model")[2]
+    page = (ROOT / "docs" / "pages" / "running.md").read_text(encoding="utf-8")
+    text = page.partition("## Any model")[2]
     lines = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     assert len(list(filter(None, lines.splitlines()))) == 5
     found = {}

@@ -353,11 +353,6 @@ def test_the_committed_tables_follow_from_the_committed_lines(tmp_path):
         assert (tmp_path / name).read_text() == (COMMITTED / name).read_text(), name
 
 
-def test_the_readme_shows_the_committed_summary():
-    readme = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
-    assert (COMMITTED / "generate_summary.md").read_text(encoding="utf-8").strip() in readme
-
-
 def test_committed_predictions_are_within_a_tenth_of_what_was_measured():
     runs = decoding_speed.once(decoding_speed.load())
     assert set(runs["model"]) == {"llama-2-7b", "mistral-7b", "phi-2"}

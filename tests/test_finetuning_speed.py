@@ -305,11 +305,6 @@ def test_the_committed_table_follows_from_the_committed_lines(name, tmp_path):
     assert (tmp_path / name).read_text() == (COMMITTED / name).read_text()
 
 
-def test_the_readme_shows_the_committed_summary():
-    readme = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
-    assert (COMMITTED / "finetune_summary.md").read_text(encoding="utf-8").strip() in readme
-
-
 def test_committed_predictions_are_within_a_tenth_of_what_was_measured():
     runs = finetuning_speed.finetunes(finetuning_speed.load())
     assert set(runs["model"]) == {"llama-2-7b", "mistral-7b", "phi-2"}
