@@ -106,7 +106,7 @@ def preflight(
     name: Name = "",
     changes: Changes = None,
     card: Annotated[
-        str, typer.Option(help=f"Ask for a card of Colab: {', '.join(feasibility.CARDS)}.")
+        str, typer.Option(help=f"Ask for another card: {', '.join(feasibility.CARDS)}.")
     ] = "",
 ) -> None:
     """Say what this machine can run of a study, and why; exit status 1 if not all of it."""

@@ -16,8 +16,11 @@ PROMPT_TOKENS = 448
 CPU_PARAMETERS = 500_000_000
 """A larger model would take days on a CPU."""
 
-CARDS = {"T4": (14.7, 7.5), "L4": (22.1, 8.9), "A100": (39.5, 8.0), "A100-80GB": (79.1, 8.0)}
-"""Colab's GPUs: GiB that torch has of each, and compute capability."""
+CARDS = {
+    "T4": (14.7, 7.5), "L4": (22.1, 8.9), "A100": (39.5, 8.0), "A100-80GB": (79.1, 8.0),
+    "A10G": (22.0, 8.6), "RTX-3090": (23.6, 8.6), "RTX-4090": (23.6, 8.9), "H100": (79.1, 9.0),
+}  # fmt: skip
+"""Colab's GPUs, and others that people have: GiB that torch has of each, compute capability."""
 
 
 def shape_of(source: str) -> Shape | None:
