@@ -2,7 +2,7 @@
 
 Each run is a process, or a launch of several, with a time limit; its result, or the sentence that
 it failed with, is appended to a file, and what stands there is not run again. The page is written
-from that file after each model.
+from that file after each model, and at the end what other cards would take.
 """
 
 import argparse
@@ -15,8 +15,9 @@ from typing import Any
 import arms_in_turn
 from arms_in_turn import python
 
-from alpaca_lab.config import ROOT, require
-from alpaca_lab.speed import scale_out
+from alpaca_lab.config import ROOT, SettingError, require
+from alpaca_lab.files import RecordError
+from alpaca_lab.speed import cards, scale_out
 from alpaca_lab.speed.finetuning_arms import RATE
 from alpaca_lab.speed.scale_out import DECODE, SHARES, TOGETHER, WHOLE, share_arm
 
@@ -94,4 +95,9 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 
 if __name__ == "__main__":
-    arms_in_turn.run(parse(), plan_of=plan_of, command=command_of)
+    options = parse()
+    arms_in_turn.run(options, plan_of=plan_of, command=command_of)
+    try:
+        cards.write(options.out, lines=options.raw)
+    except (RecordError, SettingError) as error:  # the other pages are whole without it
+        print(f"no cards.md: {error}", file=sys.stderr)

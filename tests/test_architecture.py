@@ -58,7 +58,7 @@ LAYERS = [
     {"pages.render_common_noise"},
     {"data", "decoding.beams", "models", "metrics.closeness", "speed"},
     {"encoding", "preflight", "evaluate_metrics", "scoring.score", "adapters"},
-    {"finetuning.callbacks", "finetuning.layouts", "finetuning.history", "drive"},
+    {"finetuning.callbacks", "finetuning.layouts", "finetuning.history", "drive", "speed.cards"},
     {"finetuning.trainer"},
     {"finetuning.recipe"},
     {"decoding.likelihood", "estimates", "datasheet", "human"},

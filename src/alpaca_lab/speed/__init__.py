@@ -2,5 +2,6 @@
 
 `benchmark_lines` says what a line holds. Of finetuning there are `finetuning_arms`,
 `finetuning_speed` and its page, and `breakdown`: where a step goes. Of decoding, `decoding_arms`,
-`decoding_speed` and its page, and `decoding_goals`. Several GPUs are `scale_out`.
+`decoding_speed` and its page, and `decoding_goals`. Several GPUs are `scale_out`,
+other cards `cards`.
 """
