@@ -1,0 +1,72 @@
+"""The committed small study: what notebook 08 says of it stands in its tables."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from alpaca_lab import report, table_files
+from alpaca_lab.config import ROOT
+from alpaca_lab.store import RESULTS, Record
+
+RECORD = Record.of("small")
+TABLES = ("main", "contrasts", "temperature", "num_beams", "top_k")
+
+
+def prose():
+    cells = json.loads((ROOT / "notebooks" / "08_small_study.ipynb").read_text(encoding="utf-8"))
+    texts = ["".join(cell["source"]) for cell in cells["cells"] if cell["cell_type"] == "markdown"]
+    return "\n".join(texts)
+
+
+def test_every_score_that_notebook_08_names_stands_in_a_table():
+    """Numbers with two decimals are scores, differences, shares or ratios as the pages print."""
+    frames = [table_files.from_csv(table_files.read(RECORD, name, "csv")) for name in TABLES]
+    numbers = pd.concat([frame.select_dtypes("number").stack() for frame in frames])
+    printed = {f"{abs(value) * scale:.2f}" for value in numbers for scale in (1, 100)}
+    named = re.findall(r"(?<![\d.])\d+\.\d\d(?![\d.])", prose())
+    settings = {"0.25", "0.75"}
+    assert len(named) > 25
+    assert set(named) - settings <= printed
+
+
+def test_what_survives_is_what_notebook_08_calls_a_finding():
+    found = {}
+    for axis in ("temperature", "num_beams", "top_k"):
+        frame = table_files.from_csv(table_files.read(RECORD, axis, "csv"))
+        kept = frame[(frame["metric"] == "rougeL") & (frame["p_holm"] < 0.05)]
+        found[axis] = {
+            (model.removeprefix("small-"), value, "rises" if delta > 0 else "falls")
+            for model, value, delta in zip(kept["model"], kept["value"], kept["delta"], strict=True)
+        }
+    every = ("llama", "mistral", "phi")
+    assert found == {
+        "temperature": {(name, "1", "falls") for name in every} | {("phi", "0.5", "rises")},
+        "num_beams": {(name, beams, "falls") for name in every for beams in ("4", "8")},
+        "top_k": {("llama", "16", "falls"), ("phi", "2", "rises"), ("phi", "4", "rises")},
+    }
+
+
+def test_no_other_metric_rises_with_beams():
+    frame = table_files.from_csv(table_files.read(RECORD, "num_beams", "csv"))
+    assert frame[(frame["p_bh"] < 0.05) & (frame["delta"] > 0)].empty
+
+
+def test_no_finetuned_model_clears_the_highest_floor():
+    frame = table_files.from_csv(table_files.read(RECORD, "main", "csv"))
+    scores = frame[frame["metric"] == "rougeL"].set_index("value")
+    floor = scores.loc["copied instruction", "mean"]
+    assert (scores.loc["finetuned", "ci_high"] < floor).all()
+
+
+def test_every_table_follows_from_the_committed_scores():
+    assert report.check(RECORD) == []
+
+
+@pytest.mark.parametrize("name", ["bases.csv", "loss.csv"])
+def test_bases_of_the_record_are_those_whose_page_is_committed(name):
+    frame = pd.read_csv(RESULTS / "small_bases" / name)
+    assert list(dict.fromkeys(frame["base"])) == [
+        model.key for model in report.study_from_dict(RECORD.index()["spec"]).models
+    ]
