@@ -22,6 +22,24 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def drawn_figures_say_what_they_show():
+    """Whatever a test draws has a title, and says what each of its axes is."""
+    from matplotlib.figure import Figure
+
+    from figure_rules import missing
+
+    save = Figure.savefig
+
+    def checked(figure, *arguments, **named):
+        assert not missing(figure), missing(figure)
+        return save(figure, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", checked)
+        yield
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """With several threads a matrix product may split its rows unevenly: a last bit differs."""

@@ -10,6 +10,7 @@ from matplotlib.image import imread
 
 from alpaca_lab.pages import drawing, figures
 from alpaca_lab.store import CONTROL
+from figure_rules import missing
 
 TITLES = {"alpha": "Alpha costs $5 or $6", "beta": "Beta"}
 METRICS = ("corpus_bleu", "rougeL", "bertscore_f1", "rouge1")
@@ -219,6 +220,35 @@ def test_every_figure_says_what_it_shows(drawn):
         "What each knob does to ROUGE-L, from one end to the other",
         "What each setting is worth, and what it takes",
     ]
+
+
+def test_figure_without_a_title_or_the_name_of_an_axis_cannot_be_drawn_in_a_test():
+    figure = drawing.canvas(4, 3, title="")
+    above, below = figure.subplots(2, 1)
+    below.set_xlabel("step")
+    above.set_ylabel("loss (nats)")
+    with pytest.raises(AssertionError, match="panel 1: nothing says what runs upwards"):
+        drawing.png(figure)
+    assert missing(figure) == [
+        "the figure has no title",
+        "panel 1: nothing says what runs upwards",
+    ]
+    below.set_yticks([0, 1], ["alpha", "beta"])
+    below.set_xlabel("")
+    figure.suptitle("What falls")
+    assert missing(figure) == [
+        "panel 0: nothing says what runs from left to right",
+        "panel 1: nothing says what runs from left to right",
+    ]
+    below.set_xlabel("step")
+    assert drawing.png(figure)
+
+
+def test_words_on_a_colour_have_the_ink_with_more_contrast():
+    """Luminances by hand: orange (222, 143, 5) 0.37, blue (1, 115, 178) 0.15."""
+    assert drawing.ink(drawing.colour(1)) == "black"
+    assert drawing.ink(drawing.colour(0)) == "white"
+    assert (drawing.ink((1, 1, 1)), drawing.ink((0, 0, 0))) == ("black", "white")
 
 
 def test_labels_are_spread_by_as_little_as_they_need():

@@ -43,7 +43,7 @@ def lengths(frames: Mapping[str, pd.DataFrame], *, max_length: int) -> bytes:
                 plot.axvline(max_length, color="0.4", linewidth=1)
                 plot.text(max_length, 2, " cut", color="0.4", fontsize=9)
             plot.set(xlabel=f"tokens, {label}", xlim=(0, edge), ylim=(0, 101))
-        plots[0].set_ylabel("rows (%)")
+        plots[0].set_ylabel("rows of at most so many (%)")
         handles, names = plots[0].get_legend_handles_labels()
         figure.legend(handles, names, frameon=False, loc="outside upper right", ncols=len(names))
         return png(figure)

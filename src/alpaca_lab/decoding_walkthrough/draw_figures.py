@@ -49,6 +49,7 @@ def chances(frame: pd.DataFrame, *, said: str) -> bytes:
             plot.set_xlabel("probability (%)")
             plot.grid(visible=False, axis="y")
         plots[0].set_yticks(range(len(tokens)), [text(token) for token in tokens])
+        plots[0].set_ylabel("next token")
         plots[0].invert_yaxis()
         return png(figure)
 

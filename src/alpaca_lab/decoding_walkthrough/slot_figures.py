@@ -9,13 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from ..pages import wording
-from ..pages.drawing import GREY, canvas, colour, png, style
+from ..pages.drawing import GREY, canvas, colour, ink, png, style
 from .timeline import Timeline
 
 READS = {"facecolor": "0.9", "linewidth": 0}
 WAITS = {"facecolor": "white", "edgecolor": "0.8", "hatch": "////", "linewidth": 0}
 HIGH = 0.82
 """Height of a lane's bar; lanes are 1 apart."""
+DIGIT = 0.0075
+"""Width of a digit in a bar, as a share of the axis of steps."""
 
 
 def slots(ours: Timeline, static: Timeline) -> bytes:
@@ -29,6 +31,7 @@ def slots(ours: Timeline, static: Timeline) -> bytes:
         A PNG; the two panels have one axis of steps.
     """
     colours = cell_colours(dict.fromkeys(static.turns["cell"]))
+    steps = max(ours.steps, static.steps)
     numbers = {key: str(n) for n, key in enumerate(dict.fromkeys(static.turns["question"]))}
     with style():
         figure = canvas(
@@ -42,9 +45,9 @@ def slots(ours: Timeline, static: Timeline) -> bytes:
         above, below = figure.subplots(
             2, 1, sharex=True, gridspec_kw={"height_ratios": (ours.slots, static.slots)}
         )
-        _lanes(above, ours, colours, numbers)
+        _lanes(above, ours, colours, numbers, steps=steps)
         _reading(above, ours)
-        _lanes(below, static, colours, numbers)
+        _lanes(below, static, colours, numbers, steps=steps)
         _waiting(below, static)
         above.set_title(
             f"Slots refilled as answers end: {ours.drawing:.0%} of the slot-steps draw a token, "
@@ -67,7 +70,7 @@ def slots(ours: Timeline, static: Timeline) -> bytes:
         )
         above.set_ylabel("slot")
         below.set_ylabel("row of the batch")
-        below.set(xlabel="step of the model", xlim=(0, max(ours.steps, static.steps)))
+        below.set(xlabel="step of the model", xlim=(0, steps))
         handles = [Patch(facecolor=c, label=wording.cell(name)) for name, c in colours.items()]
         handles += [Patch(**READS, label="reads a prompt"), Patch(**WAITS, label="waits")]
         figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
@@ -85,18 +88,18 @@ def cell_colours(names: Iterable[str]) -> dict[str, tuple[float, float, float]]:
     return found
 
 
-def _lanes(plot: Axes, timeline: Timeline, colours, numbers) -> None:
-    """Draw a timeline's bars, and the number of the question where it fits."""
+def _lanes(plot: Axes, timeline: Timeline, colours, numbers, *, steps: int) -> None:
+    """Draw a timeline's bars, and the number of the question where it fits `steps` of the axis."""
     turns = timeline.turns
     for name, rows in turns.groupby("cell", sort=False):
         looks = {"color": colours[name], "edgecolor": "white", "linewidth": 0.6}
         plot.barh(rows["slot"], rows["end"] - rows["start"], HIGH, left=rows["start"], **looks)
     for row in turns.itertuples():
-        ink = "white" if sum(colours[row.cell]) < 1.7 else "0.15"
-        looks = {"ha": "center", "va": "center_baseline", "fontsize": 5.5, "color": ink}
-        if row.end - row.start >= 3:
+        number = numbers[row.question]
+        if (row.end - row.start) / steps >= len(number) * DIGIT:
+            looks = {"ha": "center", "va": "center_baseline", "fontsize": 7}
             middle = (row.start + row.end) / 2
-            plot.text(middle, row.slot, numbers[row.question], **looks)
+            plot.text(middle, row.slot, number, color=ink(colours[row.cell]), **looks)
     plot.set_yticks(range(0, timeline.slots, 5))
     plot.set_ylim(timeline.slots - 0.4, -0.6)
     plot.grid(visible=False)

@@ -35,6 +35,27 @@ def colour(place: int) -> tuple[float, float, float]:
     return sns.color_palette("colorblind")[place % 10]
 
 
+def ink(ground: Sequence[float]) -> str:
+    """Return the colour of words on a ground: "black" or "white", whichever is easier to read.
+
+    Args:
+        ground: Red, green and blue, each in [0, 1].
+
+    Source: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio, whose ratios to black and to white are
+        equal at a luminance of 0.179.
+
+    Example:
+        >>> ink((1.0, 0.6, 0.0)), ink((0.0, 0.2, 0.5))
+        ('black', 'white')
+    """
+    linear = np.where(
+        np.asarray(ground) <= 0.04045,
+        np.asarray(ground) / 12.92,
+        ((np.asarray(ground) + 0.055) / 1.055) ** 2.4,
+    )
+    return "black" if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else "white"
+
+
 def canvas(width: float, height: float, *, title: str, caption: str = "") -> Figure:
     """Return an empty figure, in inches, under what it shows and how to read it."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")

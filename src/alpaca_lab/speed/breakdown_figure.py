@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from ..pages.drawing import canvas, colour, png, style, text
+from ..pages.drawing import canvas, colour, ink, png, style, text
 
 NAMES = {
     "products": "matrix products",
@@ -71,7 +71,7 @@ def _panel(plot: Axes, rows: pd.DataFrame, *, parts: Sequence[str], title: str) 
             if share >= SHOWN:
                 plot.annotate(
                     f"{share:.0%}", (start + share / 2, place), ha="center", va="center",
-                    fontsize=9, color="white" if sum(COLOURS[part]) < 1.7 else "black", zorder=3,
+                    fontsize=9, color=ink(COLOURS[part]), zorder=3,
                 )  # fmt: skip
         left += shares
     for place, row in zip(places, rows.to_dict("records"), strict=True):
