@@ -195,6 +195,7 @@ def test_pairs_are_shown_with_the_differing_words_underlined(demonstration):
     shown = data_html.near_pairs(demonstration).data
     assert "<b><u>Please list</u></b> five tips" in shown
     assert "<b><u>List</u></b> five tips" in shown
+    assert 'text-align: right; vertical-align: top; width: 10%">0.86</td>' in shown
 
 
 def test_rows_without_duplicates_say_so():

@@ -268,11 +268,21 @@ def test_exploratory_metrics_are_labelled_and_read_on_a_page_of_their_own(built)
     page = plain(report.show(built, "temperature_secondary").data)
     line = next(line for line in page.splitlines() if line.startswith(r"| Alpha\|7B | 1 |"))
     row = entry(built, "temperature", model="alpha", value="1", metric="rouge1")
-    assert f"| 18.50 +3.00 [+2.46, +3.54] p {row['p_bh']:.3f} |" in line
+    assert rf"| 18.50 +3.00 \[+2.46, +3.54\] p {row['p_bh']:.3f} |" in line
     assert line.endswith("| 0.75 | 1.00 | 0.00 | 1.00 |")
     assert "one answer per question has none to differ from" in page
     frame = report.read_table(built, "temperature_secondary")
     assert frame.equals(report.read_table(built, "temperature"))
+
+
+def test_cells_of_the_exploratory_page_are_narrow_enough_for_a_laptop(built):
+    """Ten columns of numbers: a cell of 16 characters a line was 48 pixels too wide at 1280."""
+    page = report.show(built, "temperature_secondary").data.replace("\\", "")
+    rows = [line for line in page.splitlines() if line.startswith("| Alpha")]
+    cells = [cell for row in rows for cell in row.replace("a|7B", "a").split("|")[3:-1]]
+    lines = [line.strip() for cell in cells for line in cell.split("<br>")]
+    assert "[+2.46," in lines and "+3.54]" in lines
+    assert max(map(len, lines)) <= len("[-27.64,")
 
 
 def test_glance_has_one_row_per_model_with_the_numbers_of_the_pages_it_is_made_of(built):

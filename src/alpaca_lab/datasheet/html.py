@@ -74,8 +74,8 @@ def near_pairs(dataset: Dataset, n: int = 5) -> "HTML":
 
 
 def _pair(number: str, one: str, two: str, *, cell: str = "td") -> str:
-    widths = zip((number, one, two), (10, 45, 45), strict=True)
-    cells = (f'<{cell} style="{LEFT}; width: {w}%">{text}</{cell}>' for text, w in widths)
+    looks = zip((number, one, two), (RIGHT, LEFT, LEFT), (10, 45, 45), strict=True)
+    cells = (f'<{cell} style="{side}; width: {w}%">{text}</{cell}>' for text, side, w in looks)
     return f"<tr>{''.join(cells)}</tr>"
 
 

@@ -253,4 +253,6 @@ def _moved(entry: pd.Series, p: float) -> str:
 def _tested(entry: pd.Series) -> str:
     if pd.isna(entry["delta"]):
         return number(entry["mean"])
-    return f"{number(entry['mean'])}\n{_moved(entry, entry['p_bh'])}"
+    # Six such columns beside four of plain numbers: an interval on one line is wider than a screen.
+    moved = _moved(entry, entry["p_bh"]).replace(", ", ",\n")
+    return f"{number(entry['mean'])}\n{moved}"
