@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from alpaca_lab.config import SettingError
+from alpaca_lab.config import ROOT, SettingError
 from alpaca_lab.files import RecordError
 from alpaca_lab.speed import breakdown, finetuning_speed
 from alpaca_lab.speed.finetuning_arms import ARMS, OURS
@@ -349,3 +350,15 @@ def test_unsloth_packed_spends_its_step_in_attention_and_two_rows_a_pass_in_wait
     assert frame.loc[NAMES["unsloth-packed"], "attention"] > 0.5
     assert (frame.loc[[NAMES["transformers"], NAMES["unsloth"]], "waiting"] > 0.9).all()
     assert frame.loc[NAMES[OURS], "products"] > 0.5
+
+
+def test_notebook_06_names_its_columns_in_words_with_their_units():
+    notebook = json.loads((ROOT / "notebooks" / "06_performance.ipynb").read_text())
+    shown = "".join(
+        "".join(out["data"].get("text/html", ""))
+        for cell in notebook["cells"]
+        for out in cell.get("outputs", [])
+    )
+    columns = re.findall(r"<th[^>]*>(.*?)</th>", shown)
+    assert {"tokens/s", "peak GiB", "step, ms", "longest, ms"} <= set(columns)
+    assert not [column for column in columns if "_" in column]
