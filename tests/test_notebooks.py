@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import statistics
 from pathlib import Path
 
@@ -53,6 +54,10 @@ def test_outputs_are_of_one_clean_run(path):
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     errors = [out for cell in cells for out in cell["outputs"] if out["output_type"] == "error"]
     assert not errors
+    warned = [
+        out["text"] for cell in cells for out in cell["outputs"] if out.get("name") == "stderr"
+    ]
+    assert not warned
 
 
 def test_file_is_small_and_holds_no_widget_state(path):
@@ -73,6 +78,13 @@ def test_no_path_of_a_machine_and_no_token_is_shown(path):
 
 def test_nothing_touches_the_import_path(path):
     assert "sys.path" not in path.read_text(encoding="utf-8")
+
+
+def test_first_cell_says_what_for_on_which_machine_and_how_long(path):
+    first = "".join(read(path)["cells"][0]["source"])
+    assert len(first.splitlines()[0]) > len("# 01 · ") + 20
+    assert re.search(r"\b(CPU|GPU|laptop)\b", first)
+    assert re.search(r"\b(seconds|minutes?|evening)\b", first, re.IGNORECASE)
 
 
 def test_there_is_one_way_to_install_on_colab_and_it_comes_first(path):

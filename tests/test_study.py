@@ -58,6 +58,29 @@ def remove(name):
     shutil.rmtree(RESULTS / name, ignore_errors=True)
 
 
+NOTEBOOKS = ROOT / "notebooks"
+OWN_RECORD = {
+    "01_data": {"MODELS": "tiny-llama"},
+    "02_finetune": {"EPOCHS": "0.1"},
+}
+OF_THE_STUDY = {
+    "03_decode": {"QUESTION": 0, "SLOTS": 4},
+    "07_use": {},
+}
+COMMITTED = {"06_performance": {"NAME": "performance"}}
+IN_TESTS_OF_THEIR_OWN = {"04_human_eval", "05_results"}
+
+
+def execute(notebook, asked, folder):
+    """The notebook with these parameters, executed; it fails with its first cell that fails."""
+    from papermill import execute_notebook
+
+    path = NOTEBOOKS / f"{notebook}.ipynb"
+    return execute_notebook(
+        path, folder / path.name, asked, kernel_name="python3", cwd=path.parent, progress_bar=False
+    )
+
+
 def tables(record):
     return {path.name: path.read_bytes() for path in sorted((record.folder / "tables").iterdir())}
 
@@ -83,8 +106,6 @@ def test_tables_follow_from_the_rows(unbroken):
 
 @pytest.mark.notebook
 def test_published_copy_holds_none_of_the_texts_and_shows_the_same_tables(unbroken, tmp_path):
-    from papermill import execute_notebook
-
     name = f"test-{os.getpid()}-published"
     done = subprocess.run(
         lab("publish", "--name", unbroken.folder.name, "--to", str(RESULTS / name)), timeout=300
@@ -102,26 +123,16 @@ def test_published_copy_holds_none_of_the_texts_and_shows_the_same_tables(unbrok
         long = {text for text in texts if len(text) > 20}
         assert len(long) > 500
         assert not [text for text in long if text in said or text.encode() in raw]
-        notebook = ROOT / "notebooks" / "05_results.ipynb"
-        execute_notebook(
-            notebook, tmp_path / "05.ipynb", {"NAME": name}, kernel_name="python3",
-            cwd=notebook.parent, progress_bar=False,
-        )  # fmt: skip
+        execute("05_results", {"NAME": name}, tmp_path)
     finally:
         remove(name)
 
 
 @pytest.mark.notebook
 def test_notebook_of_the_human_score_runs_before_anyone_has_rated(unbroken, tmp_path):
-    from papermill import execute_notebook
-
-    notebook = ROOT / "notebooks" / "04_human_eval.ipynb"
-    asked = {"NAME": unbroken.folder.name, "QUESTIONS": 3}
     try:
-        run = execute_notebook(
-            notebook, tmp_path / "04.ipynb", asked, kernel_name="python3", cwd=notebook.parent,
-            progress_bar=False,
-        )  # fmt: skip
+        asked = {"NAME": unbroken.folder.name, "QUESTIONS": 3}
+        run = execute("04_human_eval", asked, tmp_path)
         said = [str(out) for cell in run.cells for out in cell.get("outputs", [])]
         assert any("Rater of anna: 6 of 6 answers to rate" in text for text in said)
         assert any("not<br>collected" in text for text in said)
@@ -129,6 +140,25 @@ def test_notebook_of_the_human_score_runs_before_anyone_has_rated(unbroken, tmp_
     finally:
         shutil.rmtree(unbroken.folder / "human")
         report.build(unbroken)
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize(("notebook", "asked"), (OWN_RECORD | OF_THE_STUDY | COMMITTED).items())
+def test_notebook_runs_from_its_first_cell_to_its_last(unbroken, notebook, asked, tmp_path):
+    own = f"test-{os.getpid()}-{notebook}"
+    name = own if notebook in OWN_RECORD else unbroken.folder.name
+    try:
+        run = execute(notebook, {"NAME": name} | asked, tmp_path)
+    finally:
+        remove(own)
+    outputs = [out for cell in run.cells for out in cell.get("outputs", [])]
+    assert len(outputs) >= 4
+    assert not [out["text"] for out in outputs if out.get("name") == "stderr"]
+
+
+def test_every_notebook_is_executed_by_a_test():
+    executed = {*OWN_RECORD, *OF_THE_STUDY, *COMMITTED, *IN_TESTS_OF_THEIR_OWN}
+    assert executed == {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
 
 
 def test_edited_table_is_caught(unbroken):
