@@ -65,9 +65,10 @@ OWN_RECORD = {
 }
 OF_THE_STUDY = {
     "03_decode": {"QUESTION": 0, "SLOTS": 4},
+    "08_small_study": {"NAME": "small"},
     "07_use": {},
 }
-COMMITTED = {"06_performance": {"NAME": "performance"}}
+COMMITTED = {"06_performance": {"NAME": "performance"}, "08_small_study": {"NAME": "small"}}
 IN_TESTS_OF_THEIR_OWN = {"04_human_eval", "05_results"}
 
 
