@@ -223,7 +223,7 @@ def test_the_page_says_what_each_base_read_and_came_to(place, tmp_path):
     small_study.make_bases(place)
     made = manifest_of(place.folder(place.bases[0]))
     small_page.write(tmp_path / "page", [made])
-    page = (tmp_path / "page" / "README.md").read_text()
+    page = (tmp_path / "page" / "README.md").read_text(encoding="utf-8").replace("\u00a0", " ")
     [row] = [line for line in page.splitlines() if line.startswith("| Small Mistral")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1] == "Mistral-7B"
