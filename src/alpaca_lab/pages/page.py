@@ -82,6 +82,16 @@ def interval(
     return f"{number(mean, sign=sign)} [{number(low, sign=sign)}, {number(high, sign=sign)}]"
 
 
+def stacked(text: str) -> str:
+    r"""Return "mean [low, high]" with a place to break a cell before the interval.
+
+    Example:
+        >>> stacked("1.50 [1.00, 2.00]")
+        '1.50\n[1.00, 2.00]'
+    """
+    return text.replace(" [", "\n[")
+
+
 def p_value(value: float | None) -> str:
     """Return a p value to three decimals, "<0.001" below that, or "-"."""
     return "<0.001" if value is not None and value < 0.001 else number(value, decimals=3)

@@ -8,7 +8,7 @@ import pandas as pd
 from ..estimates import EXPLORATORY, OWN_WORDS, PRIMARY, RESCALED
 from ..tables.human import NOT_COLLECTED
 from . import verdicts
-from .page import BLANK, Page, count, interval, number, p_value
+from .page import BLANK, Page, count, interval, number, p_value, stacked
 from .provenance import Provenance, runs
 from .render_trends import linear
 from .wording import KNOBS, METRICS
@@ -233,17 +233,12 @@ def _mean(entries: Mapping[str, pd.Series], metric: str, *, scale: float = 1) ->
     return number(scale * entries[metric]["mean"]) if metric in entries else BLANK
 
 
-def _stacked(text: str) -> str:
-    """Let a cell break before its interval."""
-    return text.replace(" [", "\n[")
-
-
 def _score(entry: pd.Series) -> str:
-    return _stacked(interval(entry["mean"], entry["ci_low"], entry["ci_high"]))
+    return stacked(interval(entry["mean"], entry["ci_low"], entry["ci_high"]))
 
 
 def _delta(entry: pd.Series) -> str:
-    return _stacked(interval(entry["delta"], entry["delta_low"], entry["delta_high"], sign=True))
+    return stacked(interval(entry["delta"], entry["delta_low"], entry["delta_high"], sign=True))
 
 
 def _moved(entry: pd.Series, p: float) -> str:

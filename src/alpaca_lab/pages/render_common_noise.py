@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from .markdown import escape, grid
-from .page import BLANK, count, interval, listed, number
+from .page import BLANK, count, interval, listed, number, stacked
 from .wording import KNOBS
 
 KINDS = {
@@ -86,7 +86,7 @@ def _cells(row: Mapping[str, object], titles: Mapping[str, str]) -> tuple[str, .
         row["kind"],
         number(row["half_common"]),
         number(row["half_independent"]),
-        interval(row["ratio"], row["ratio_low"], row["ratio_high"]).replace(" [", "\n["),
+        stacked(interval(row["ratio"], row["ratio_low"], row["ratio_high"])),
         number(row["worth"]),
         *(_percents(row, name) for name in ("same", "shared")),
         count(row["n"]),

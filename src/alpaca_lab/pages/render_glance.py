@@ -6,7 +6,7 @@ from ..estimates import PRIMARY
 from ..store import CONTROL
 from ..sweep import AXES
 from . import verdicts
-from .page import BLANK, Page, interval
+from .page import BLANK, Page, interval, stacked
 from .provenance import Provenance
 from .wording import KNOBS, setting
 
@@ -66,12 +66,11 @@ def _score(by_row: pd.DataFrame, model: str, value: str) -> str:
     if (model, value) not in by_row.index:
         return BLANK
     row = by_row.loc[(model, value)]
-    return interval(row["mean"], row["ci_low"], row["ci_high"]).replace(" [", "\n[")
+    return stacked(interval(row["mean"], row["ci_low"], row["ci_high"]))
 
 
 def _gain(row: pd.Series) -> str:
-    found = interval(row["delta"], row["delta_low"], row["delta_high"], sign=True)
-    return found.replace(" [", "\n[")
+    return stacked(interval(row["delta"], row["delta_low"], row["delta_high"], sign=True))
 
 
 def _change(contrasts: pd.DataFrame, model: str, axis: str) -> str:
@@ -79,5 +78,5 @@ def _change(contrasts: pd.DataFrame, model: str, axis: str) -> str:
     if found.empty:
         return BLANK
     [row] = found.to_dict("records")
-    change = interval(row["mean"], row["ci_low"], row["ci_high"], sign=True)
-    return f"{change.replace(' [', chr(10) + '[')}\n{row['verdict']}"
+    change = stacked(interval(row["mean"], row["ci_low"], row["ci_high"], sign=True))
+    return f"{change}\n{row['verdict']}"

@@ -10,7 +10,7 @@ from ..store import CONTROL
 from ..tables.evidence import CONTROLS
 from ..tables.human import NOT_COLLECTED
 from ..tables.human_metrics import EVERY
-from .page import BLANK, Page, count, interval, listed, number, p_equals, p_value, percent
+from .page import BLANK, Page, count, interval, listed, number, p_equals, p_value, percent, stacked
 from .wording import METRICS, cell
 
 Titles = Mapping[str, str]
@@ -41,10 +41,10 @@ def scores(frame: pd.DataFrame, titles: Titles) -> Page:
     rows = [
         (
             name(row["model"], row["cell"], titles),
-            _stacked(interval(row["mean"], row["ci_low"], row["ci_high"]))
+            stacked(interval(row["mean"], row["ci_low"], row["ci_high"]))
             if pd.notna(row["mean"])
             else NOT_COLLECTED,
-            _stacked(interval(row["delta"], row["delta_low"], row["delta_high"], sign=True)),
+            stacked(interval(row["delta"], row["delta_low"], row["delta_high"], sign=True)),
             p_value(row["p_holm"]),
             _seen(row["mde"]),
             *(count(row[column]) for column in ("n", "ratings", "raters", "skipped")),
@@ -79,7 +79,7 @@ def pairs(frame: pd.DataFrame, titles: Titles) -> Page:
     rows = [
         (
             name(row["model"], row["cell"], titles),
-            _stacked(interval(row["win_rate"], row["ci_low"], row["ci_high"]))
+            stacked(interval(row["win_rate"], row["ci_low"], row["ci_high"]))
             if pd.notna(row["win_rate"])
             else NOT_COLLECTED,
             p_value(row["p_holm"]),
@@ -122,7 +122,7 @@ def metrics(frame: pd.DataFrame, titles: Titles) -> Page:
             (
                 {ACCEPTABILITY: "score", PAIRWISE: "preference"}[mode],
                 NAMES[metric],
-                *(_stacked(_rho(row)) for row in found),
+                *(stacked(_rho(row)) for row in found),
                 count(found[0]["answers"]),
                 count(found[0]["n"]),
             )
@@ -186,10 +186,6 @@ def name(model: str, cell_name: str, titles: Titles) -> str:
     if model == CONTROL:
         return CONTROLS[cell_name]
     return f"{plain(titles[model])}, {cell(cell_name)}"
-
-
-def _stacked(text: str) -> str:
-    return text.replace(" [", "\n[")
 
 
 def _moved(frame: pd.DataFrame, titles: Titles) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from ..estimates import PRIMARY
 from . import verdicts
-from .page import BLANK, Page, count, interval, number, p_value
+from .page import BLANK, Page, count, interval, number, p_value, stacked
 from .provenance import Provenance, runs
 from .wording import KNOBS, cell, setting
 
@@ -101,7 +101,7 @@ def aa(frame: pd.DataFrame, provenance: Provenance) -> Page:
 
 
 def _change(row: pd.Series) -> str:
-    return interval(row["mean"], row["ci_low"], row["ci_high"], sign=True).replace(" [", "\n[")
+    return stacked(interval(row["mean"], row["ci_low"], row["ci_high"], sign=True))
 
 
 def _reasons(frame: pd.DataFrame, provenance: Provenance) -> tuple[str, ...]:
