@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from alpaca_lab import stats
+from alpaca_lab import preflight, stats
 from alpaca_lab.config import ROOT
 from alpaca_lab.decoding_walkthrough import draws
 from alpaca_lab.metrics.rouge import rouge
@@ -130,6 +130,27 @@ def test_page_is_short_and_says_a_thing_once(page):
     long = [line for line in lines if len(line) > 60 and not line.startswith("|")]
     assert len(lines) <= 130
     assert [line for line in long if long.count(line) > 1] == []
+
+
+def test_plans_of_colabs_cards_are_what_preflight_says():
+    rows = [
+        line.strip("|").split("|") for line in TEXTS["colab.md"].splitlines() if "GiB |" in line
+    ]
+    assert [row[0].split(",")[0].strip() for row in rows] == ["T4", "L4", "A100", "A100-80GB"]
+    for card, *models in rows:
+        table = preflight.table(PROFILES["full"], card=card.split(",")[0].strip())
+        plans = list(table[table["what"].str.startswith(("finetune", "decode"))]["needs"])
+        for place, cell in enumerate(models):
+            if cell.strip() == "no":
+                assert not table["can run"].eq("yes").all()
+                continue
+            finetune, decode = plans[2 * place : 2 * place + 2]
+            wanted = [*numbers_of(finetune)[::-1], *numbers_of(decode)[1::-1]]
+            assert numbers_of(cell) == wanted, (card, cell)
+
+
+def numbers_of(text):
+    return [float(found.replace(",", "")) for found in re.findall(r"\d[\d,]*(?:\.\d+)?", text)]
 
 
 def test_glossary_is_in_alphabetical_order():
