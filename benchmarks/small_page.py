@@ -1,4 +1,4 @@
-"""What the bases came to: results/<study>_bases/, a page, its tables and a figure."""
+"""What the bases came to: results/small_bases/, a page, its tables and a figure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,7 +68,7 @@ def losses(manifests: Sequence[Manifest]) -> pd.DataFrame:
 def figure(manifests: Sequence[Manifest]) -> bytes:
     """Return the losses drawn, smoothed over about ten steps, over the tokens read."""
     with style():
-        drawn = canvas(7.5, 3.6, title="Each base still learns when its reading ends")
+        drawn = canvas(7.5, 3.6, title="Loss of each base over the text that it reads")
         plot = drawn.subplots()
         for place, made in enumerate(manifests):
             per_step = made["tokens"] / made["steps"] / 1e6

@@ -42,8 +42,6 @@ CHANGES: dict[str, Any] = {
 }
 """What differs from the `full` profile. A sixth of Alpaca has few test questions at 2%, a base that
 read so little needs more steps, and larger ones, and this encoder needs no hub."""
-PUBLISHED = "small"
-"""The record without the rows' texts, below results/: what is committed."""
 STAGES = ("bases", "finetunes", "answers", "report")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
@@ -66,6 +64,8 @@ class Plan:
     """Further changes of the study, as `configure` takes them."""
     work: Path = WORK
     name: str = "small-study"
+    published: str = "small"
+    """The record without the rows' texts, below results/; its bases are told of beside it."""
 
     def __post_init__(self) -> None:
         for path in (self.rows, self.corpus, *filter(None, (self.instructions,))):
@@ -170,6 +170,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--bases", default=",".join(BASES), help="by name, comma-separated: %(default)s")
     add("--until", choices=STAGES, default=STAGES[-1], help="stop after this: %(default)s")
     add("--name", default="small-study", help="folder below results/, with all texts: %(default)s")
+    add("--published", default="small", help="folder for the record without texts: %(default)s")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="change the study")
     return parser.parse_args(arguments)
 
@@ -179,6 +180,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     names = list(filter(None, options.bases.split(",")))
     unknown = [name for name in names if name not in BASES]
     require(not unknown, f"unknown bases: {', '.join(unknown)}; choose from {', '.join(BASES)}")
+    require(options.passes > 0, f"--passes {options.passes:g}: must be above 0")
     for change in options.set:
         require("=" in change, f"--set {change}: write FIELD=VALUE")
     return Plan(
@@ -190,6 +192,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         bases=tuple(BASES[name] for name in names),
         changes=tuple(tuple(change.split("=", 1)) for change in options.set),
         name=options.name,
+        published=options.published,
     )
 
 
@@ -203,7 +206,7 @@ def run(plan: Plan, *, until: str) -> None:
     record = Record.of(plan.name)
     make_bases(plan)
     bases = [manifest_of(plan.folder(base)) for base in plan.bases]
-    small_page.write(RESULTS / f"{PUBLISHED}_bases", bases)
+    small_page.write(RESULTS / f"{plan.published}_bases", bases)
     if until == "bases":
         return
     spec = plan.study()
@@ -216,7 +219,7 @@ def run(plan: Plan, *, until: str) -> None:
         return
     study.score_answers(record=record)
     report.build(record)
-    publish(record, RESULTS / PUBLISHED)
+    publish(record, RESULTS / plan.published)
 
 
 def main() -> None:

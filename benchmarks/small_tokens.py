@@ -113,6 +113,11 @@ def write_tokens(file: Path, reading: Sequence[Path], tokenizer: Path, recipe: R
     made = tokens(
         pieces(reading), tokenizer, length=recipe.length, passes=recipe.passes, seed=recipe.seed
     )
+    require(
+        len(made.train) >= recipe.batch,
+        f"too little to read: {len(made.train)} blocks of {recipe.length} tokens, and a step takes "
+        f"{recipe.batch}; give a larger corpus, or more passes",
+    )
     np.savez(file, train=made.train, held_out=made.held_out, bytes_per_token=made.bytes_per_token)
 
 

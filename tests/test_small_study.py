@@ -74,6 +74,23 @@ def test_a_corpus_that_fills_no_block_is_refused_with_the_cure(place):
         )
 
 
+def test_a_corpus_that_fills_no_step_is_refused_with_the_cure(place, tmp_path):
+    import small_tokens
+
+    asked = (tmp_path / "t.npz", [place.corpus], place.tokenizer(place.bases[0]))
+    with pytest.raises(SettingError, match="a step takes 5000; give a larger corpus"):
+        small_tokens.write_tokens(*asked, replace(place.recipe, batch=5000))
+
+
+def test_a_trial_is_published_beside_the_committed_study_where_it_says_so(place):
+    import small_study
+
+    given = ["--rows", str(place.rows), "--corpus", str(place.corpus)]
+    assert small_study.plan_of(small_study.parse(given)).published == "small"
+    given += ["--published", "trial"]
+    assert small_study.plan_of(small_study.parse(given)).published == "trial"
+
+
 def test_every_piece_is_read_as_often_as_asked_but_those_held_out():
     from small_tokens import order
 
@@ -241,6 +258,7 @@ def test_the_page_says_what_each_base_read_and_came_to(place, tmp_path):
     [
         (["--rows", "none.jsonl", "--corpus", "none.jsonl"], "no such file"),
         (["--bases", "small-gemma"], "unknown bases: small-gemma; choose from small-llama"),
+        (["--passes", "0"], "--passes 0: must be above 0"),
         (["--set", "questions"], "--set questions: write FIELD=VALUE"),
         (["--tokenizers", "nowhere"], "no tokenizer in"),
     ],
