@@ -80,6 +80,16 @@ def test_adapter_names_its_layers_also_where_unsloth_finds_them_by_a_pattern(mon
     trust.check_adapter(tmp_path, shape=shape, targets=spec.lora_targets)
 
 
+@pytest.mark.parametrize("key", ["tiny-llama", "tiny-phi"])
+def test_adapter_names_its_layers_in_one_order(key, tmp_path):
+    """PEFT's set has another in each process, and the file then another sha256."""
+    spec = MODELS[key]
+    model, _ = models.load_trainable(spec, lora=LoraSpec(), train=TrainSpec(loader="plain"))
+    model.save_pretrained(tmp_path)
+    said = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
+    assert said["target_modules"] == list(spec.lora_targets)
+
+
 def test_adapter_that_does_not_fit_is_refused(adapter, tmp_path):
     import torch
     from safetensors.torch import load_file, save_file

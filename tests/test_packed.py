@@ -244,3 +244,27 @@ def test_gate_and_turn_have_the_gradients_of_autograd(architecture):
     assert torch.allclose(turn(there, by.back(), out=torch.empty_like(x)), x, atol=1e-6)
     assert torch.equal(there[0], x[0]), "the first token of a row does not turn"
     assert torch.equal(there[..., 6:], x[..., 6:]), "dimensions beyond the turning ones stay"
+
+
+@pytest.mark.parametrize(("asked", "only_warn"), [(False, False), (True, True), (True, False)])
+def test_order_of_sums_is_set_for_the_kernel_alone(asked, only_warn):
+    from torch.utils import deterministic
+
+    from alpaca_lab.packed import attention
+
+    def settings():
+        return (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            deterministic.fill_uninitialized_memory,
+        )
+
+    torch.use_deterministic_algorithms(asked, warn_only=only_warn)
+    before = settings()
+    try:
+        with pytest.raises(KeyError), attention._in_one_order():
+            assert settings() == (True, False, False)
+            raise KeyError
+        assert settings() == before == (asked, only_warn, True)
+    finally:
+        torch.use_deterministic_algorithms(False)

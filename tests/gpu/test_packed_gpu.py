@@ -125,3 +125,23 @@ def test_planted_neighbours_change_nothing(key):
     alone, _ = packed(model, [ROWS[0]])
     beside, _ = packed(model, [other, ROWS[0], other])
     assert beside == pytest.approx(alone, rel=2e-3)
+
+
+@pytest.mark.parametrize(("queries", "keys", "size"), [(32, 8, 128), (32, 32, 80), (12, 12, 64)])
+def test_gradient_of_attention_is_the_same_each_time(queries, keys, size):
+    """The kernel adds up a query's gradient over blocks of keys, by default as the blocks end."""
+    from alpaca_lab.packed import attention
+    from alpaca_lab.packed.elementwise import Turn
+
+    lengths = (700, 40, 1300, 512)
+    tokens, heads = sum(lengths), attention.Heads(queries=queries, keys=keys, size=size)
+    starts = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32).cuda()
+    turn = Turn.of(torch.arange(tokens).cuda(), torch.rand(size // 4).cuda())
+    rows = attention.Rows(starts, lengths, turn)
+    qkv, dout = (
+        torch.randn(tokens, width, device="cuda", dtype=torch.bfloat16)
+        for width in (heads.width, queries * size)
+    )
+    out, log_sum = attention.forward(qkv, rows, heads)
+    found = [attention.backward(dout, qkv, out, log_sum, rows, heads) for _ in range(20)]
+    assert all(torch.equal(found[0], again) for again in found[1:])

@@ -39,6 +39,10 @@ def load_trainable(
     load = _load_unsloth if train.loader == "unsloth" else _load_plain
     model = load(folder, spec=spec, lora=lora, train=train)
     check_adapted(model, shape=read_shape(folder), targets=spec.lora_targets, lora=lora)
+    # The adapter's file is to name the layers, always in one order. PEFT holds them in a set, which
+    # has another in each process; and Unsloth hands it a pattern where it knows no faster way, as
+    # for Phi on a GPU.
+    model.peft_config["default"].target_modules = list(spec.lora_targets)
     return model, load_tokenizer(folder)
 
 
@@ -68,9 +72,6 @@ def _load_unsloth(
         use_rslora=lora.rslora,
         random_state=train.seed,
     )
-    # Where it knows no faster way, as for Phi on a GPU, it hands PEFT a pattern that finds these
-    # layers. The adapter's file is to name them; that it found all is checked by the caller.
-    model.peft_config["default"].target_modules = set(spec.lora_targets)
     return model
 
 

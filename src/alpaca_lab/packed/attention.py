@@ -1,10 +1,13 @@
 """Causal attention inside each row of a pass; rows that lie beside each other never meet."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils import deterministic
 
 from .elementwise import Turn, turn
 
@@ -83,10 +86,11 @@ def backward(
         longest = max(rows.lengths)
         # The kernel's random state and offset: without dropout it reads neither.
         state, offset = q.new_zeros(2, dtype=torch.uint64), q.new_empty(0)
-        dq, dk, dv = torch.ops.aten._flash_attention_backward(
-            dout, q, k, v, out.view_as(dout), log_sum, rows.starts, rows.starts, longest, longest,
-            0.0, True, state, offset,
-        )  # fmt: skip
+        with _in_one_order():
+            dq, dk, dv = torch.ops.aten._flash_attention_backward(
+                dout, q, k, v, out.view_as(dout), log_sum, rows.starts, rows.starts, longest,
+                longest, 0.0, True, state, offset,
+            )  # fmt: skip
     else:
         parts = [part.detach().requires_grad_() for part in (q, k, v)]
         with torch.enable_grad():
@@ -97,6 +101,25 @@ def backward(
     turn(dk, rows.turn.back(), out=into_k)
     into_v.copy_(dv)
     return dqkv
+
+
+@contextmanager
+def _in_one_order() -> Iterator[None]:
+    """Let the kernel add up in one order, not as its blocks happen to end.
+
+    It is all that a finetune on a GPU has of chance: with it the same card and versions train the
+    same adapter, bit for bit.
+    """
+    asked = torch.are_deterministic_algorithms_enabled()
+    only_warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    deterministic.fill_uninitialized_memory = False  # which only costs time: all of it is written
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(asked, warn_only=only_warn)
+        deterministic.fill_uninitialized_memory = fill
 
 
 def _turned(qkv: Tensor, rows: Rows, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
