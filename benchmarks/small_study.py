@@ -136,10 +136,10 @@ def make_bases(plan: Plan) -> None:
     say(f"small study: {', '.join(base.title for base in todo)} to train")
     files = {base.key: plan.work / f"{base.key}.npz" for base in todo}
     spawn = get_context("spawn")
-    # Each base has a process of its own, whose memory on the GPU is free at its end. It is trained
-    # as soon as its tokens are there, while those of the others are made.
+    # Each base has a process of its own, whose memory on the GPU is free at its end. Its tokens are
+    # made by all cores at once, and those of the next while it is trained.
     with (
-        ProcessPoolExecutor(len(todo), mp_context=spawn) as tokenizing,
+        ProcessPoolExecutor(1, mp_context=spawn) as tokenizing,
         ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as training,
     ):
         jobs = {
