@@ -76,10 +76,7 @@ def train_base(
         tokens: The reading in its tokens, by `small_tokens.write_tokens`.
     """
     device = hardware.device()
-    # The same card and versions give the same weights, to the last bit.
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # which only costs time here
+    take_sums_in_one_order()
     known = read_tokens(tokens)
     model = build(base, seed=recipe.seed, device=device)
     started, times, losses = time.perf_counter(), [], []
@@ -113,6 +110,13 @@ def train_base(
             "environment": environment.snapshot(),
         },
     )
+
+
+def take_sums_in_one_order() -> None:
+    """Have the same card and versions give the same weights, to the last bit."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # which only costs time here
 
 
 WARM = 5
