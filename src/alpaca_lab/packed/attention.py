@@ -107,8 +107,7 @@ def backward(
 def _in_one_order() -> Iterator[None]:
     """Let the kernel add up in one order, not as its blocks happen to end.
 
-    It is all that a finetune on a GPU has of chance: with it the same card and versions train the
-    same adapter, bit for bit.
+    Without it two finetunes of the same rows part in their last bits at the third step.
     """
     asked = torch.are_deterministic_algorithms_enabled()
     only_warn = torch.is_deterministic_algorithms_warn_only_enabled()
