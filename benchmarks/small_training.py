@@ -148,12 +148,16 @@ def build(base: Base, *, seed: int, device: str) -> PreTrainedModel:
 def train(model: PreTrainedModel, tokens: Tokens, recipe: Recipe) -> Iterator[float]:
     """Train on every block once, in order, yielding the mean loss of each step in nats per token.
 
-    Matrices are multiplied in bfloat16 on a GPU, weights and sums are float32. Nothing is drawn. On
-    an H200 the LLaMA and the Mistral had the same weights each time, the Phi other last bits.
+    Matrices are multiplied in bfloat16 on a GPU, weights and sums are float32. Nothing is drawn.
     """
     optimizers = _optimizers(model, recipe)
     steps = len(tokens.train) // recipe.batch
     model.train()
+    # Autograd would keep the first gradient that it is given as it is, and compiled code gives two
+    # biases whose gradients are equal one memory: each would be added to both, and scaled by chance
+    # once or twice. Added to a zero, a gradient has a memory of its own.
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
     for step in range(steps):
         batch = tokens.train[step * recipe.batch : (step + 1) * recipe.batch]
         total = torch.zeros((), device=model.device)
@@ -166,7 +170,7 @@ def train(model: PreTrainedModel, tokens: Tokens, recipe: Recipe) -> Iterator[fl
             for group in optimizer.param_groups:
                 group["lr"] = peak * recipe.rate(step, steps)
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=False)
         yield float(total)
 
 

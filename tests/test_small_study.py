@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import torch
 
 from alpaca_lab.config import TINY, SettingError
 from alpaca_lab.profiles import PROFILES
@@ -144,6 +145,51 @@ def test_rates_rise_hold_and_fall_to_nothing():
 
 
 @pytest.mark.model
+class OneMemory(torch.autograd.Function):
+    """Adds two biases; their gradients, being equal, lie in one memory, as compiled code has it."""
+
+    @staticmethod
+    def forward(ctx, states, one, other):
+        return states + one + other
+
+    @staticmethod
+    def backward(ctx, gradient):
+        summed = gradient.sum(0, keepdim=True)
+        return gradient, *(summed.as_strided(summed.shape[1:], (1,)) for _ in range(2))
+
+
+class TwoBiases(torch.nn.Module):
+    device = torch.device("cpu")
+
+    def __init__(self):
+        super().__init__()
+        self.model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(4, 4)])})
+        self.one, self.other = (torch.nn.Parameter(torch.zeros(4)) for _ in range(2))
+
+    def forward(self, states):
+        return OneMemory.apply(self.model["layers"][0](states), self.one, self.other)
+
+
+def test_gradients_that_lie_in_one_memory_are_added_up_apart(place, monkeypatch):
+    import small_training
+    from small_tokens import Tokens
+
+    seen = []
+    monkeypatch.setattr(small_training, "_loss", lambda model, part: model(part.float()).mean())
+    monkeypatch.setattr(
+        torch.nn.utils,
+        "clip_grad_norm_",
+        lambda parameters, _: seen.append([parameter.grad.clone() for parameter in parameters]),
+    )
+    blocks = np.ones((2 * place.recipe.batch, 4), dtype=np.uint16)
+    tokens = Tokens(train=blocks, held_out=blocks[:0], bytes_per_token=1.0)
+    model = TwoBiases()
+    assert len(list(small_training.train(model, tokens, place.recipe))) == 2
+    for gradients in seen:
+        one, other, _, bias = gradients
+        assert one.tolist() == other.tolist() == bias.tolist() == [0.25] * 4
+
+
 def test_a_base_is_trained_once_and_again_when_something_changes(place):
     import small_study
     from small_training import is_trained, manifest_of

@@ -96,6 +96,34 @@ def test_same_step_has_the_same_weights(key, training):
     assert parted(found, names) == (0, {})
 
 
+def test_step_has_the_gradient_of_plain_code(key, training, monkeypatch):
+    """Compiled, and added up over passes, a gradient is what it is without either."""
+    model, recipe, part = trained_a_little(training, key)
+    from small_tokens import Tokens
+
+    found, blocks = [], part.cpu().numpy().repeat(recipe.batch // recipe.at_once, 0)
+    monkeypatch.setattr(
+        torch.nn.utils,
+        "clip_grad_norm_",
+        lambda parameters, _: found.extend(parameter.grad.clone() for parameter in parameters),
+    )
+    model.zero_grad(set_to_none=True)
+    with torch.compiler.set_stance("force_eager"):
+        for row in part.split(1):
+            (training._loss(model, row) / len(part)).backward()
+    plain = [parameter.grad.clone() for parameter in model.parameters()]
+    tokens = Tokens(train=blocks, held_out=blocks[:0], bytes_per_token=1.0)
+    list(training.train(model, tokens, recipe))
+    names = [name for name, _ in model.named_parameters()]
+    # A key's bias has hardly a gradient: attention adds the same to all that are compared.
+    hardly = 1e-3 * torch.stack([gradient.norm() for gradient in plain]).norm()
+    apart = {
+        name: float((a - b).norm() / (b.norm() + hardly))
+        for name, a, b in zip(names, found, plain, strict=True)
+    }
+    assert max(apart.values()) < 0.1, apart
+
+
 def test_base_trained_twice_has_the_same_weights(key, training, tmp_path):
     from small_bases import BASES, Recipe
     from small_tokens import write_tokens
