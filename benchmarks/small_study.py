@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -138,22 +139,29 @@ def make_bases(plan: Plan) -> None:
     spawn = get_context("spawn")
     # Each base has a process of its own, whose memory on the GPU is free at its end. Its tokens are
     # made by all cores at once, and those of the next while it is trained.
-    with (
-        ProcessPoolExecutor(1, mp_context=spawn) as tokenizing,
-        ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as training,
-    ):
+    with ExitStack() as stack:
+        tokenizing, *training = (
+            stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn)) for _ in (None, *todo)
+        )
+        for process in training:
+            process.submit(nothing)  # so that what it imports is there when the tokens are
         jobs = {
             tokenizing.submit(
                 write_tokens, files[base.key], reading, plan.tokenizer(base), plan.recipe
             ): base
             for base in todo
         }
-        for job in as_completed(jobs):
+        for job, process in zip(as_completed(jobs), training, strict=True):
             job.result()
             base = jobs[job]
             asked = (plan.folder(base), base, plan.recipe, facts, plan.tokenizer(base))
-            training.submit(train_base, *asked, tokens=files[base.key]).result()
+            process.submit(train_base, *asked, tokens=files[base.key]).result()
+            process.shutdown()
             files[base.key].unlink()
+
+
+def nothing() -> None:
+    """Have a process started and this module imported there."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -194,12 +194,13 @@ def _optimizers(
 
 
 def loss_of(model: PreTrainedModel, blocks: np.ndarray, *, at_once: int) -> float:
-    """Return the mean loss of blocks in nats per token, of as many as fill whole passes."""
+    """Return the mean loss of blocks in nats per token, of as many as fill whole passes.
+
+    By the code that a training has compiled: nothing is dropped out there that would be here.
+    """
     whole = max(1, len(blocks) // at_once) * at_once
-    model.eval()
-    with torch.no_grad():
-        parts = _parts(blocks[:whole], at_once, model.device)
-        return float(np.mean([float(_loss(model, part)) for part in parts]))
+    parts = _parts(blocks[:whole], at_once, model.device)
+    return float(np.mean([float(_loss(model, part).detach()) for part in parts]))
 
 
 def _parts(blocks: np.ndarray, at_once: int, device: torch.device) -> Iterator[torch.Tensor]:
