@@ -97,7 +97,7 @@ def test_same_step_has_the_same_weights(key, training):
 
 
 def test_step_has_the_gradient_of_plain_code(key, training, monkeypatch):
-    """Compiled, and added up over passes, a gradient is what it is without either."""
+    """Compiled, and added up over passes, a gradient is what it is without either, and alone."""
     model, recipe, part = trained_a_little(training, key)
     from small_tokens import Tokens
 
@@ -114,6 +114,7 @@ def test_step_has_the_gradient_of_plain_code(key, training, monkeypatch):
     plain = [parameter.grad.clone() for parameter in model.parameters()]
     tokens = Tokens(train=blocks, held_out=blocks[:0], bytes_per_token=1.0)
     list(training.train(model, tokens, recipe))
+    assert len({parameter.grad.data_ptr() for parameter in model.parameters()}) == len(plain)
     names = [name for name, _ in model.named_parameters()]
     # A key's bias has hardly a gradient: attention adds the same to all that are compared.
     hardly = 1e-3 * torch.stack([gradient.norm() for gradient in plain]).norm()
