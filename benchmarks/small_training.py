@@ -153,7 +153,7 @@ def train(model: PreTrainedModel, tokens: Tokens, recipe: Recipe) -> Iterator[fl
     optimizers = _optimizers(model, recipe)
     steps = len(tokens.train) // recipe.batch
     model.train()
-    # Autograd would keep the first gradient that it is given as it is, and compiled code gives two
+    # Autograd keeps the first gradient it is given (pytorch#34082), and compiled code may give two
     # biases whose gradients are equal one memory: each would be added to both, and scaled by chance
     # once or twice. Added to a zero, a gradient has a memory of its own.
     for parameter in model.parameters():
