@@ -63,6 +63,17 @@ def test_no_number_of_slots_is_compared_twice_nor_beyond_the_studys(slots, compa
     assert [pair["slots"] for pair in found["pairs"]] == compared
 
 
+def test_fewer_answers_with_one_slot_are_compared_with_those_to_the_same_questions():
+    def fewer(model, width):
+        for finished in decoded(model, width):
+            if width != 1 or finished.job.question in ("q2", "q3"):
+                yield finished
+
+    found = identity(random_model("llama"), decode=fewer)
+    assert [(pair["slots"], pair["n"]) for pair in found["pairs"]] == [(1, 2), (8, 10), (10, 10)]
+    assert all(pair["identical"] == pair["n"] for pair in found["pairs"])
+
+
 def planted(*, slots, position, token):
     """Let q3's answer be `token` at `position`, and cut there, when decoded with `slots` slots."""
 

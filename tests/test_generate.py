@@ -484,6 +484,16 @@ def test_memory_that_is_gone_when_an_engine_is_made_halves_it(loads, monkeypatch
 
 
 @pytest.mark.model
+def test_with_one_slot_fewer_questions_are_answered(loads, monkeypatch):
+    from alpaca_lab.decoding import checks
+
+    monkeypatch.setattr(checks, "ALONE_QUESTIONS", 2)
+    decoder = stage.ModelDecoder(STUDY.models[0], None, replace(STUDY, slots=4))
+    pairs = decoder.identity(QUESTIONS)["pairs"]
+    assert [(pair["slots"], pair["n"]) for pair in pairs] == [(1, 2), (4, len(QUESTIONS))]
+
+
+@pytest.mark.model
 def test_memory_that_does_not_hold_one_slot_stops_the_stage_and_says_what_to_do(
     record, loads, monkeypatch
 ):

@@ -25,9 +25,10 @@ from .likelihood import encoded_reference, response_logits
 if TYPE_CHECKING:
     import torch
 
-IDENTITY_QUESTIONS = 50
-"""Questions whose greedy answers are decoded at several numbers of slots; all, where fewer. With
-200, a model of 100 million parameters took 58 s on an H200 for these, and 64 s for all others."""
+IDENTITY_QUESTIONS = 200
+"""Questions whose greedy answers are decoded at several numbers of slots; all, where fewer."""
+ALONE_QUESTIONS = 50
+"""The same with one slot, where one answer after another takes long."""
 IDENTITY_QUESTIONS_CPU = 20
 """The same on a CPU, where one slot after another takes long, and float32 parts no answers."""
 AGREEMENT_QUESTIONS = 50
@@ -81,7 +82,7 @@ def answers_by_slots(
     """Return greedy answers decoded with `slots`, 1, 8 and once more `slots` slots.
 
     Args:
-        decode: Yields the answers to the same questions, for a number of slots.
+        decode: Yields the answers for a number of slots: to the same questions, or fewer of them.
         slots: The study's number of slots.
 
     Returns:
@@ -102,7 +103,8 @@ def identity(
 
     Args:
         model: The Transformers model that decoded them, in eval mode.
-        answers: What `answers_by_slots` returns; the prompts have two tokens or more.
+        answers: What `answers_by_slots` returns; the prompts have two tokens or more. Those of the
+            first number of slots are to all questions.
         slots: The study's number of slots.
         eos_token_id: The token that ends an answer.
 
@@ -118,12 +120,12 @@ def identity(
     for width, second in rest:
         parted = [
             parting
-            for question in first
+            for question in second
             for parting in _parting(
                 first[question], second[question], slots=width, eos_token_id=eos_token_id
             )
         ]
-        pairs.append({"slots": width, "n": len(first), "identical": len(first) - len(parted)})
+        pairs.append({"slots": width, "n": len(second), "identical": len(second) - len(parted)})
         partings += parted
     measured = _gaps(model, partings)
     within = [entry["gap"] <= entry["noise"] for entry in measured]

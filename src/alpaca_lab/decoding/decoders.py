@@ -222,12 +222,13 @@ class ModelDecoder:
         jobs = checks.greedy_jobs(tokenizer, questions[:most], max_new_tokens=budget)
 
         def decode(width: int) -> Iterator[Finished]:
+            some = jobs[: checks.ALONE_QUESTIONS] if width == 1 else jobs
             if self.device == "cpu":  # where each step has all the rows that its engine has
                 return slots.decode(
-                    model, jobs, slots=width, eos_token_id=eos, seed=self.study.seed
+                    model, some, slots=width, eos_token_id=eos, seed=self.study.seed
                 )
             engine = self._engine_for(jobs)
-            return slots.run(engine, jobs, eos_token_id=eos, seed=self.study.seed, slots=width)
+            return slots.run(engine, some, eos_token_id=eos, seed=self.study.seed, slots=width)
 
         width = self._engine_for(jobs).rows
         found = checks.answers_by_slots(decode, slots=width)
