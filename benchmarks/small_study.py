@@ -8,7 +8,7 @@ done again: interrupt it, and run it again.
 import argparse
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -140,23 +140,24 @@ def make_bases(plan: Plan) -> None:
     # Each base has a process of its own, whose memory on the GPU is free at its end. Its tokens are
     # made by all cores at once, and those of the next while it is trained.
     with ExitStack() as stack:
-        tokenizing, *training = (
-            stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn)) for _ in (None, *todo)
-        )
-        for process in training:
-            process.submit(nothing)  # so that what it imports is there when the tokens are
-        jobs = {
+
+        def process() -> ProcessPoolExecutor:
+            return stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn))
+
+        tokenizing, training = process(), [process() for _ in todo]
+        for waiting in training:
+            waiting.submit(nothing)  # so that what it imports is there when the tokens are
+        jobs = [
             tokenizing.submit(
                 write_tokens, files[base.key], reading, plan.tokenizer(base), plan.recipe
-            ): base
+            )
             for base in todo
-        }
-        for job, process in zip(as_completed(jobs), training, strict=True):
+        ]
+        for base, job, own in zip(todo, jobs, training, strict=True):
             job.result()
-            base = jobs[job]
             asked = (plan.folder(base), base, plan.recipe, facts, plan.tokenizer(base))
-            process.submit(train_base, *asked, tokens=files[base.key]).result()
-            process.shutdown()
+            own.submit(train_base, *asked, tokens=files[base.key]).result()
+            own.shutdown()
             files[base.key].unlink()
 
 

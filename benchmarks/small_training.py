@@ -196,7 +196,8 @@ def _optimizers(
 def loss_of(model: PreTrainedModel, blocks: np.ndarray, *, at_once: int) -> float:
     """Return the mean loss of blocks in nats per token, of as many as fill whole passes.
 
-    By the code that a training has compiled: nothing is dropped out there that would be here.
+    In the mode that the model is in, which changes nothing: the bases have no dropout. After a
+    training its compiled code is used again.
     """
     whole = max(1, len(blocks) // at_once) * at_once
     parts = _parts(blocks[:whole], at_once, model.device)

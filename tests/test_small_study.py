@@ -6,11 +6,12 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-import torch
 
 from alpaca_lab.config import TINY, SettingError
 from alpaca_lab.profiles import PROFILES
 from benchmark_scripts import BENCHMARKS
+
+torch = pytest.importorskip("torch")
 
 TINY_SIZES = {
     "vocab_size": 2048, "bos_token_id": 1, "eos_token_id": 2, "hidden_size": 32,
@@ -144,7 +145,6 @@ def test_rates_rise_hold_and_fall_to_nothing():
     assert rates == [0.5, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
 
 
-@pytest.mark.model
 class OneMemory(torch.autograd.Function):
     """Adds two biases; their gradients, being equal, lie in one memory, as compiled code has it."""
 
@@ -190,6 +190,7 @@ def test_gradients_that_lie_in_one_memory_are_added_up_apart(place, monkeypatch)
         assert one.tolist() == other.tolist() == bias.tolist() == [0.25] * 4
 
 
+@pytest.mark.model
 def test_a_base_is_trained_once_and_again_when_something_changes(place):
     import small_study
     from small_training import is_trained, manifest_of
