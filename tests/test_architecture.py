@@ -212,16 +212,32 @@ def test_heavy_packages_are_imported_where_they_are_used(module):
 READERS = ["report", "pilot", "tables.common_noise", "model_card.study_cards"]
 
 
-@pytest.mark.parametrize("module", READERS)
-def test_reading_results_needs_no_torch(module):
-    """Not even at second hand: what a table imports imports no model code."""
+def reached(module, *, inside):
+    """Yield a module and all of ours that it brings, each with what it imports.
+
+    What functions import counts only if `inside`.
+    """
     seen, waiting = set(), {module}
     while waiting:
         current = waiting.pop()
         seen.add(current)
-        found = {name for name, _ in imports(current)}
-        assert not found & HEAVY, f"{current} imports {found & HEAVY}"
+        found = {name for name, in_function in imports(current) if inside or not in_function}
+        yield current, found
         waiting |= {name[1:] for name in found if name.startswith(".")} - seen
+
+
+@pytest.mark.parametrize("module", READERS)
+def test_reading_results_needs_no_torch(module):
+    """Not even at second hand: what a table imports imports no model code."""
+    for current, found in reached(module, inside=True):
+        assert not found & HEAVY, f"{current} imports {found & HEAVY}"
+
+
+def test_a_command_loads_what_draws_only_if_it_draws():
+    """Each stage is a process of its own, and a study starts many."""
+    for current, found in reached("__main__", inside=False):
+        drawing = found & {"matplotlib", "seaborn", "scipy"}
+        assert not drawing, f"{current} imports {drawing}"
 
 
 def test_install_uses_the_standard_library_alone():

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from ..store import Record
-from . import exporting
 
 
 def export(
@@ -39,6 +38,8 @@ def export(
     ] = False,
 ) -> None:
     """Export a finetuned model, compared with what the study decoded; to the hub only if asked."""
+    from . import exporting
+
     spec = exporting.ExportSpec(
         model=model, form=to, folder=folder, base=base, llama_cpp=llama_cpp, push=push,
         public=public,

@@ -7,7 +7,7 @@ import typer
 
 from ..config import SettingError
 from ..store import Record
-from . import draw, power, progress, ratings, sheet
+from . import draw, progress, ratings, sheet
 from . import plan as plans
 from .rubric import ACCEPTABILITY
 
@@ -48,6 +48,8 @@ def rate(
     if sum((plan, export is not None, import_ is not None)) > 1:
         raise SettingError("--plan, --export and --import: choose one")
     if plan:
+        from . import power
+
         drawn = draw.write(
             record,
             mode=mode,

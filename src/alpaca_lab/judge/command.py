@@ -5,9 +5,7 @@ from typing import Annotated
 import typer
 
 from ..config import require
-from ..pages import markdown, study_pages
 from ..store import Record
-from . import people, stage
 
 
 def judge(
@@ -23,6 +21,9 @@ def judge(
     ] = 0,
 ) -> None:
     """Let a language model judge a study's answers: a model's opinion, never the Human column."""
+    from ..pages import markdown, study_pages
+    from . import people, stage
+
     require(questions >= 0, "--questions: need 0 for all, or how many")
     record = Record.of(name)
     run = stage.judge_study(
