@@ -1,5 +1,6 @@
 """What checks.json says, as a row and as a sentence."""
 
+import pandas as pd
 import pytest
 
 from alpaca_lab.config import ModelSpec, StudySpec
@@ -70,6 +71,12 @@ def test_a_parting_beyond_the_noise_is_a_warning(shown):
     assert (row["within_noise"], row["verdict"]) == (0.5, "beyond noise")
     assert "**Answers part where rounding does not explain it: Tiny finetuned.**" in page
     assert "not at every parting" in page
+
+
+def test_whole_numbers_are_written_whole_beside_blanks():
+    """pandas 3.0 wrote 32.0, and 3.1 found that the table did not follow from its rows."""
+    frame = pd.DataFrame({"check": ["dense", "again"], "against": pd.array([None, 32], "Int64")})
+    assert to_csv(frame) == "check,against\ndense,\nagain,32\n"
 
 
 def test_unmerged_decoding_is_said(shown):

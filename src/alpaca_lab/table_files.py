@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from .files import RecordError
 from .spreadsheet import guard, unguard
@@ -45,8 +46,15 @@ def to_csv(frame: pd.DataFrame) -> str:
 
     A word that a spreadsheet would compute, as a group named "=1+1", gets an apostrophe before it.
     """
-    shown = frame.map(lambda value: guard(value) if isinstance(value, str) else value)
+    shown = frame.copy()
+    for name, column in frame.items():
+        if not is_numeric_dtype(column):  # else pandas 3.0 maps 128 to 128.0 beside a blank
+            shown[name] = column.map(_guarded)
     return shown.to_csv(index=False, lineterminator="\n")
+
+
+def _guarded(value: object) -> object:
+    return guard(value) if isinstance(value, str) else value
 
 
 def from_csv(text: str) -> pd.DataFrame:
