@@ -30,7 +30,7 @@ def write(folder: Path, manifests: Sequence[Manifest]) -> None:
 
     Args:
         folder: Made if it is not there.
-        manifests: One for each base that is trained, by `small_training`.
+        manifests: One for each base that is trained, as `small_manifest.manifest_of` returns it.
     """
     write_atomically(folder / "bases.csv", to_csv(table(manifests)))
     write_atomically(folder / "loss.csv", to_csv(losses(manifests)))

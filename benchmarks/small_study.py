@@ -16,20 +16,18 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
-import small_page
 from small_bases import BASES, Base, Recipe
+from small_manifest import is_trained, manifest_of
 from small_reading import write_instructions
 from small_tokens import write_tokens
-from small_training import is_trained, manifest_of, train_base
 
-from alpaca_lab import report, study
+from alpaca_lab import study
 from alpaca_lab.config import SettingError, StudySpec, require
 from alpaca_lab.files import RecordError, sha256_file
 from alpaca_lab.hub.fetch import fetch
 from alpaca_lab.hub.repository import Repository
 from alpaca_lab.profiles import MODELS, configure
 from alpaca_lab.progress import say
-from alpaca_lab.publication.publishing import publish
 from alpaca_lab.store import OUTPUTS, RESULTS, Record
 
 WORK = OUTPUTS / "small"
@@ -146,7 +144,7 @@ def make_bases(plan: Plan) -> None:
 
         tokenizing, training = process(), [process() for _ in todo]
         for waiting in training:
-            waiting.submit(nothing)  # so that what it imports is there when the tokens are
+            waiting.submit(_get_ready)  # while the tokens are made
         jobs = [
             tokenizing.submit(
                 write_tokens, files[base.key], reading, plan.tokenizer(base), plan.recipe
@@ -156,13 +154,20 @@ def make_bases(plan: Plan) -> None:
         for base, job, own in zip(todo, jobs, training, strict=True):
             job.result()
             asked = (plan.folder(base), base, plan.recipe, facts, plan.tokenizer(base))
-            own.submit(train_base, *asked, tokens=files[base.key]).result()
+            own.submit(_train, *asked, tokens=files[base.key]).result()
             own.shutdown()
             files[base.key].unlink()
 
 
-def nothing() -> None:
-    """Have a process started and this module imported there."""
+def _get_ready() -> None:
+    """Import what training takes, which brings torch: the command itself does without."""
+    import small_training  # noqa: F401
+
+
+def _train(*asked: Any, tokens: Path) -> None:
+    from small_training import train_base
+
+    train_base(*asked, tokens=tokens)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -212,6 +217,12 @@ def run(plan: Plan, *, until: str) -> None:
         SettingError: If a tokenizer, the rows or the encoder cannot be had.
         RecordError: If the study's record is damaged, or another study is at work there.
     """
+    # Here, for the processes of the bases import this module, and draw nothing.
+    import small_page
+
+    from alpaca_lab import report
+    from alpaca_lab.publication.publishing import publish
+
     record = Record.of(plan.name)
     make_bases(plan)
     bases = [manifest_of(plan.folder(base)) for base in plan.bases]

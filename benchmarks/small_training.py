@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +11,14 @@ import numpy as np
 import torch
 import transformers
 from small_bases import Base, Recipe
+from small_manifest import MANIFEST, WEIGHTS, request
 from small_tokens import Tokens, read_tokens
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
 from alpaca_lab import environment, hardware, models
-from alpaca_lab.config import fingerprint
-from alpaca_lab.files import RecordError, read_json, sha256_file, write_json
+from alpaca_lab.files import sha256_file, write_json
 from alpaca_lab.progress import Bar
-
-MANIFEST = "base.json"
-"""Written last: its presence means that the base is whole."""
-WEIGHTS = "model.safetensors"
-
-
-def request(
-    base: Base, recipe: Recipe, reading: Mapping[str, Any], tokenizer: Path
-) -> dict[str, Any]:
-    """Return all that decides a base's weights but the machine."""
-    return {
-        "base": base.key,
-        "config": dict(base.config),
-        "recipe": asdict(recipe),
-        "reading": dict(reading),
-        "tokenizer_sha256": sha256_file(tokenizer / "tokenizer.json"),
-    }
-
-
-def is_trained(
-    folder: Path, base: Base, recipe: Recipe, reading: Mapping[str, Any], tokenizer: Path
-) -> bool:
-    """Return whether `folder` holds this base, trained as asked, its weights undamaged."""
-    try:
-        manifest = read_json(folder / MANIFEST)
-    except RecordError:
-        return False
-    asked = request(base, recipe, reading, tokenizer)
-    weights = folder / WEIGHTS
-    return (
-        fingerprint(manifest["request"]) == fingerprint(asked)
-        and weights.is_file()
-        and sha256_file(weights) == manifest["sha256"]
-    )
 
 
 def train_base(
@@ -121,15 +86,6 @@ def take_sums_in_one_order() -> None:
 
 WARM = 5
 """Steps whose seconds are left out of the rate: the first ones compile."""
-
-
-def manifest_of(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a base.
-
-    Raises:
-        RecordError: If it is not there or damaged.
-    """
-    return read_json(folder / MANIFEST)
 
 
 def build(base: Base, *, seed: int, device: str) -> PreTrainedModel:

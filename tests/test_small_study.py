@@ -193,7 +193,7 @@ def test_gradients_that_lie_in_one_memory_are_added_up_apart(place, monkeypatch)
 @pytest.mark.model
 def test_a_base_is_trained_once_and_again_when_something_changes(place):
     import small_study
-    from small_training import is_trained, manifest_of
+    from small_manifest import is_trained, manifest_of
 
     small_study.make_bases(place)
     [base] = place.bases
@@ -225,8 +225,9 @@ def test_a_base_is_trained_once_and_again_when_something_changes(place):
 def test_a_trained_base_loads_as_any_checkpoint_and_its_loss_is_what_is_said(place):
     import small_study
     import torch
+    from small_manifest import manifest_of
     from small_tokens import pieces, tokens
-    from small_training import loss_of, manifest_of
+    from small_training import loss_of
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     small_study.make_bases(place)
@@ -282,7 +283,7 @@ def test_each_base_has_the_tokenizer_size_of_its_model_and_30_to_150_million_par
 def test_the_page_says_what_each_base_read_and_came_to(place, tmp_path):
     import small_page
     import small_study
-    from small_training import manifest_of
+    from small_manifest import manifest_of
 
     small_study.make_bases(place)
     made = manifest_of(place.folder(place.bases[0]))
