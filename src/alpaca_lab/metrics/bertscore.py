@@ -166,11 +166,12 @@ class Encoder:
 
             def matched(batch: list[str]) -> dict[tuple[str, str], float]:
                 states = self._encode([answer_ids[text] for text in batch])
-                return {
+                found = {
                     (text, reference): _match(row, encoded[reference])
                     for text, row in zip(batch, states, strict=True)
                     for reference in pending[text]
                 }
+                return dict(zip(found, _percent(found.values()), strict=True))
 
             for found in pool.map(matched, self._batches(pending, answer_ids)):
                 scores |= found
@@ -205,8 +206,8 @@ def _workers(device: str) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)
 
 
-def _match(answer: Any, reference: Any) -> float:
-    """Return F1 in percent of an answer against its reference, each the states (t, d) of a text.
+def _match(answer: Any, reference: Any) -> Any:
+    """Return F1 (1,) of an answer against its reference, each the states (t, d) of a text.
 
     One pair at a time: the package fills a shorter text up with similarity 0, which beats a
     negative one, so that a score would depend on the lengths of its neighbours.
@@ -222,7 +223,14 @@ def _match(answer: Any, reference: Any) -> float:
 
     with torch.inference_mode():
         *_, f1 = greedy_cos_idf(*sides(reference), *sides(answer))
-        return 100 * float(f1.double())
+    return f1
+
+
+def _percent(scores: Iterable[Any]) -> list[float]:
+    """Return scores (1,) in percent. A GPU is waited for once, and not after each of them."""
+    import torch
+
+    return [100 * score for score in torch.cat(list(scores)).double().tolist()]
 
 
 @lru_cache(maxsize=1)
