@@ -59,6 +59,13 @@ def test_one_of_63_scores_rises_with_beams():
     ]
 
 
+@pytest.mark.parametrize("model", ["small-llama", "small-mistral", "small-phi"])
+def test_temperature_0_001_alone_is_shown_to_be_as_greedy(model):
+    card = (RECORD.card(model) / "README.md").read_text(encoding="utf-8")
+    shown = [line for line in card.splitlines() if "equivalent to greedy" in line]
+    assert [line.split(":")[0] for line in shown] == ["- Temperature 0.001"]
+
+
 def test_no_finetuned_model_clears_the_highest_floor():
     frame = table_files.from_csv(table_files.read(RECORD, "main", "csv"))
     scores = frame[frame["metric"] == "rougeL"].set_index("value")

@@ -224,7 +224,6 @@ def test_a_base_is_trained_once_and_again_when_something_changes(place):
 @pytest.mark.model
 def test_a_trained_base_loads_as_any_checkpoint_and_its_loss_is_what_is_said(place):
     import small_study
-    import torch
     from small_manifest import manifest_of
     from small_tokens import pieces, tokens
     from small_training import loss_of
@@ -263,7 +262,6 @@ def test_the_study_differs_from_the_full_profile_only_where_it_is_said(place):
 
 @pytest.mark.model
 def test_each_base_has_the_tokenizer_size_of_its_model_and_30_to_150_million_parameters():
-    import torch
     import transformers
     from small_bases import BASES
 
