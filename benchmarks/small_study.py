@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from shutil import copyfile
+from signal import SIG_DFL, SIGINT, signal
 from typing import Any
 
 from small_bases import BASES, Base, Recipe
@@ -140,7 +141,10 @@ def make_bases(plan: Plan) -> None:
     with ExitStack() as stack:
 
         def process() -> ProcessPoolExecutor:
-            return stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn))
+            pool = ProcessPoolExecutor(
+                1, mp_context=spawn, initializer=signal, initargs=(SIGINT, SIG_DFL)
+            )  # an interrupt ends it where it is, and what waits for it
+            return stack.enter_context(pool)
 
         tokenizing, training = process(), [process() for _ in todo]
         for waiting in training:
@@ -250,6 +254,9 @@ def main() -> None:
     except (SettingError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 """The small study's bases: what they read, how they are trained, and what the study changes."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -18,6 +22,19 @@ TINY_SIZES = {
     "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
     "intermediate_size": 64,
 }  # fmt: skip
+IN_A_FOLDER = """
+from dataclasses import replace
+from pathlib import Path
+import small_study
+from small_bases import Recipe
+
+short = Recipe(length=16, batch=16, at_once=2, passes=1.0)
+small_study.run = lambda plan, until: small_study.make_bases(
+    replace(plan, recipe=short, work=Path("work"))
+)
+small_study.main()
+"""
+"""The command, for the bases alone, of little text, in the folder where it is started."""
 COLOURS = ("red", "blue", "green", "black")
 TEXTS = [
     " ".join(f"The {colour} boat has {count + more} sails." for more in range(4))
@@ -316,3 +333,22 @@ def test_a_wrong_option_is_one_sentence(place, words, message):
     with pytest.raises(SettingError, match=message):
         plan = small_study.plan_of(small_study.parse(given))
         plan.tokenizer(plan.bases[0])
+
+
+def test_an_interrupt_ends_the_bases_at_once_and_says_how_to_go_on(place, tmp_path):
+    command = subprocess.Popen(
+        [sys.executable, "-c", IN_A_FOLDER, "--rows", place.rows, "--corpus", place.corpus,
+         "--tokenizers", place.tokenizers, "--bases", "small-mistral"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(BENCHMARKS)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    shown = ""
+    while "step/s" not in shown:  # the bar of the training
+        assert (more := command.stdout.read(1)), shown
+        shown += more
+    os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+    said, _ = command.communicate(timeout=60)
+    assert command.returncode == 130
+    assert "interrupted: the same command goes on from here" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "work" / "bases" / "small-mistral" / "base.json").exists()
