@@ -59,6 +59,14 @@ def test_one_of_63_scores_rises_with_beams():
     ]
 
 
+def test_8_beams_took_as_many_times_the_seconds_of_greedy_as_notebook_08_says():
+    frame = pd.read_csv(RESULTS / "small" / "performance" / "cost.csv").set_index("cell")
+    seconds = frame["wall_s"] / frame["answers"]
+    times = seconds["num_beams=8"].to_numpy() / seconds["greedy"].to_numpy()
+    assert len(times) == 3
+    assert f"8 beams took {min(times):.0f} to {max(times):.0f} times the seconds" in prose()
+
+
 @pytest.mark.parametrize("model", ["small-llama", "small-mistral", "small-phi"])
 def test_temperature_0_001_alone_is_shown_to_be_as_greedy(model):
     card = (RECORD.card(model) / "README.md").read_text(encoding="utf-8")
