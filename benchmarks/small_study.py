@@ -255,7 +255,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print("interrupted: run it again, and what is done is not done again", file=sys.stderr)
         sys.exit(130)
 
 

@@ -349,6 +349,6 @@ def test_an_interrupt_ends_the_bases_at_once_and_says_how_to_go_on(place, tmp_pa
     os.killpg(command.pid, signal.SIGINT)  # as a terminal does
     said, _ = command.communicate(timeout=60)
     assert command.returncode == 130
-    assert "interrupted: the same command goes on from here" in said
+    assert "interrupted: run it again, and what is done is not done again" in said
     assert "Traceback" not in said
     assert not (tmp_path / "work" / "bases" / "small-mistral" / "base.json").exists()
