@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from shutil import copyfile
-from signal import SIG_DFL, SIGINT, signal
+from signal import SIG_DFL, SIG_IGN, SIGINT, getsignal, signal
 from typing import Any
 
 from small_bases import BASES, Base, Recipe
@@ -136,14 +136,17 @@ def make_bases(plan: Plan) -> None:
     say(f"small study: {', '.join(base.title for base in todo)} to train")
     files = {base.key: plan.work / f"{base.key}.npz" for base in todo}
     spawn = get_context("spawn")
+    # An interrupt ends a process where it is, unless the command was started to ignore it, as a
+    # shell's script does in the background.
+    heeds = SIG_IGN if getsignal(SIGINT) == SIG_IGN else SIG_DFL
     # Each base has a process of its own, whose memory on the GPU is free at its end. Its tokens are
     # made by all cores at once, and those of the next while it is trained.
     with ExitStack() as stack:
 
         def process() -> ProcessPoolExecutor:
             pool = ProcessPoolExecutor(
-                1, mp_context=spawn, initializer=signal, initargs=(SIGINT, SIG_DFL)
-            )  # an interrupt ends it where it is, and what waits for it
+                1, mp_context=spawn, initializer=signal, initargs=(SIGINT, heeds)
+            )
             return stack.enter_context(pool)
 
         tokenizing, training = process(), [process() for _ in todo]

@@ -335,20 +335,45 @@ def test_a_wrong_option_is_one_sentence(place, words, message):
         plan.tokenizer(plan.bases[0])
 
 
-def test_an_interrupt_ends_the_bases_at_once_and_says_how_to_go_on(place, tmp_path):
-    command = subprocess.Popen(
-        [sys.executable, "-c", IN_A_FOLDER, "--rows", place.rows, "--corpus", place.corpus,
-         "--tokenizers", place.tokenizers, "--bases", "small-mistral"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(BENCHMARKS)},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
-    shown = ""
-    while "step/s" not in shown:  # the bar of the training
-        assert (more := command.stdout.read(1)), shown
-        shown += more
+@pytest.fixture
+def training(place, tmp_path):
+    """Return what starts the command with a handler of interrupts and waits for its training."""
+    started = []
+
+    def start(handler):
+        code = f"from signal import *; signal(SIGINT, {handler})\n{IN_A_FOLDER}"
+        command = subprocess.Popen(
+            [sys.executable, "-c", code, "--rows", place.rows, "--corpus", place.corpus,
+             "--tokenizers", place.tokenizers, "--bases", "small-mistral"],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(BENCHMARKS)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        started.append(command)
+        shown = ""
+        while "step/s" not in shown:  # the bar
+            assert (more := command.stdout.read(1)), shown
+            shown += more
+        return command
+
+    yield start
+    for command in started:
+        if command.poll() is None:
+            os.killpg(command.pid, signal.SIGKILL)
+        command.communicate()
+
+
+def test_an_interrupt_ends_the_bases_at_once_and_says_how_to_go_on(training, tmp_path):
+    command = training("default_int_handler")
     os.killpg(command.pid, signal.SIGINT)  # as a terminal does
     said, _ = command.communicate(timeout=60)
-    assert command.returncode == 130
+    assert command.returncode == 130, said
     assert "interrupted: run it again, and what is done is not done again" in said
     assert "Traceback" not in said
     assert not (tmp_path / "work" / "bases" / "small-mistral" / "base.json").exists()
+
+
+def test_an_interrupt_is_ignored_where_the_command_was_started_to_ignore_it(training):
+    command = training("SIG_IGN")
+    os.killpg(command.pid, signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        command.wait(3)
