@@ -250,7 +250,10 @@ def run(plan: Plan, *, until: str) -> None:
 
 
 def main() -> None:
-    """Do what the command line asks; a wrong option ends in one sentence and exit status 2."""
+    """Do what the command line asks.
+
+    A wrong option ends in one sentence and exit status 2, an interrupt in one and 130.
+    """
     options = parse()
     try:
         run(plan_of(options), until=options.until)

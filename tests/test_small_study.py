@@ -341,7 +341,7 @@ def training(place, tmp_path):
     started = []
 
     def start(handler):
-        code = f"from signal import *; signal(SIGINT, {handler})\n{IN_A_FOLDER}"
+        code = f"import signal; signal.signal(signal.SIGINT, signal.{handler})\n{IN_A_FOLDER}"
         command = subprocess.Popen(
             [sys.executable, "-c", code, "--rows", place.rows, "--corpus", place.corpus,
              "--tokenizers", place.tokenizers, "--bases", "small-mistral"],
